@@ -1,0 +1,1 @@
+"""config - settings: TOML files become one frozen, checked Config."""

@@ -1,0 +1,1 @@
+"""delivery - acts on mail: forward, quarantine, release, notify."""

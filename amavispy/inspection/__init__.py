@@ -1,0 +1,1 @@
+"""inspection - looks at mail and reports what it finds."""

@@ -1,0 +1,1 @@
+"""mail - the nouns: values that cross every floor, no I/O."""

@@ -1,0 +1,84 @@
+"""Disposition - what shall be done with a mail, for each recipient: decisions, nothing done yet.
+
+`policy.decide` makes it, `delivery` carries it out and answers with an Outcome.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from amavispy.mail.envelope import Recipient
+from amavispy.mail.next_hop import NextHop
+from amavispy.mail.reply import Reply
+from amavispy.mail.verdict import ContentsCategory
+
+
+class Destiny(IntEnum):
+    """amavis' D_*: what becomes of a blocked mail; PASS delivers it."""
+
+    TEMPFAIL = -4
+    REJECT = -3
+    BOUNCE = -2
+    DISCARD = 0
+    PASS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdits:
+    """Changes to the header section. Recipients with equal edits and next hops are sent together.
+
+    `remove`: lower-case names, every occurrence goes. `prepend`: (name, value) from top to bottom, above the original;
+    a value may hold "\\n\\t" folds. `subject_tag`: put before the subject's text ("" for none).
+    """
+
+    remove: frozenset[str] = frozenset()
+    prepend: tuple[tuple[str, str], ...] = ()
+    subject_tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineTarget:
+    """`method` is "local:TEMPLATE" (or smtp: ...); `to` the quarantine address or name ("virus-quarantine")."""
+
+    method: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDisposition:
+    """One recipient's fate.
+
+    `categories` in descending order; `blocking` is the category that blocks, None when passed; `destiny` is PASS then.
+    `reply` is the answer for a blocked recipient, None when passed. `next_hops` are tried in order, () hands the mail
+    back. `is_tagged`: spam-tagged, for RelayedTagged. `required` is the tag2 level.
+    """
+
+    recipient: Recipient
+    categories: tuple[ContentsCategory, ...]
+    blocking: ContentsCategory | None
+    destiny: Destiny
+    reply: Reply | None
+    next_hops: tuple[NextHop, ...]
+    edits: HeaderEdits
+    quarantine: tuple[QuarantineTarget, ...] = ()
+    is_local: bool = True
+    is_tagged: bool = False
+    score: float | None = None
+    suppresses_bounce: str = ""
+
+    @property
+    def main(self) -> ContentsCategory:
+        return self.categories[0]
+
+    @property
+    def decisive(self) -> ContentsCategory:
+        """The blocking category, or the main one when nothing blocks."""
+        return self.blocking or self.categories[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """All recipients' fates, in the envelope's order."""
+
+    recipients: tuple[RecipientDisposition, ...]

@@ -1,0 +1,1 @@
+"""policy - rules: which settings hold, what shall be done, no I/O."""

@@ -1,0 +1,1 @@
+"""protocols - octets become events and values become octets, no I/O."""

@@ -1,0 +1,1 @@
+"""server - processes and sockets."""

@@ -1,0 +1,1 @@
+"""tables - lookup tables that need I/O."""

@@ -1,0 +1,1 @@
+"""web - the quarantine and status pages, a process of its own."""

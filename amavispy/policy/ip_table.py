@@ -2,7 +2,7 @@
 
 In go the entries as an administrator writes them, out comes True, False or None (no opinion) for an address. The list
 is flattened once: every address belongs to exactly one span, a span knows the entry that decides it, and a look-up is
-one bisection. The arrays hold plain numbers, so look-ups in forked workers copy no memory pages. Knows nothing of banks.
+one bisection. The arrays hold plain numbers, so look-ups in forked workers copy no pages. Knows nothing of banks.
 
 **Failures:** `IpTable.of` raises ValueError naming the bad entry. A look-up never fails: what is no address is unknown,
 and unknown matches only entries of prefix length 0.
@@ -19,24 +19,31 @@ from struct import Struct
 _MAPPED = 0xFFFF << 32  # RFC 4291 2.5.5.2: IPv4 lives in ::ffff:0:0/96
 _ALL4 = (1 << 32) - 1
 _ALL6 = (1 << 128) - 1
+_number = int.from_bytes
 _HALVES = Struct(">QQ").unpack
 _INDEX_BITS = 16
 
 _Range = tuple[int, int, int]  # first, last, number of the entry from 1; 128-bit addresses
+_Span = tuple[int, int]  # first address, deciding entry: 0 none, negative when it excludes
 
 
 class IpTable:
     """Networks in the order of their list. Equal when the texts are equal. Make it with `IpTable.of`."""
 
-    __slots__ = ("_four", "_six", "_unknown", "texts")
+    __slots__ = ("_entries", "_index", "_shift", "_six", "_starts", "_unknown", "texts")
 
     texts: tuple[str, ...]
 
-    def __init__(self, texts: tuple[str, ...], four: _Spans4, six: _Spans6, unknown: int) -> None:
+    def __init__(self, texts: tuple[str, ...], four: list[_Span], six: list[_Span], unknown: int) -> None:
+        """IPv4 stands in the table itself, one call less a look-up; its index leaves the bisection next to nothing."""
         self.texts = texts
-        self._four = four
-        self._six = six
         self._unknown = unknown
+        self._six = _Spans6(six)
+        self._starts = array("I", [start - _MAPPED for start, _ in four])
+        self._entries = array("i", [entry for _, entry in four])
+        self._shift = 32 - min(_INDEX_BITS, len(four).bit_length())
+        buckets = range((1 << 32 - self._shift) + 1)
+        self._index = array("I", [bisect_left(self._starts, bucket << self._shift) for bucket in buckets])
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> IpTable:
@@ -47,8 +54,8 @@ class IpTable:
         unknown = next((r[2] for r in ranges if r[:2] == (0, _ALL6) or r[:2] == (_MAPPED, _MAPPED | _ALL4)), 0)
         four, six = _split(ranges)
         signed = -unknown if excluding[unknown] else unknown
-        spans4 = _flatten(four, excluding, _MAPPED, _MAPPED | _ALL4)
-        return cls(texts, _Spans4(spans4), _Spans6(_flatten(six, excluding, 0, _ALL6)), signed)
+        spans = _flatten(four, excluding, _MAPPED, _MAPPED | _ALL4)
+        return cls(texts, spans, _flatten(six, excluding, 0, _ALL6), signed)
 
     def find(self, ip: str | None) -> bool | None:
         """True when the first matching entry includes the address, False when it excludes it, None for no match."""
@@ -69,23 +76,28 @@ class IpTable:
             return self._unknown
         try:
             if ":" not in ip:
-                return self._four.entry(int.from_bytes(inet_pton(AF_INET, ip), "big"))
-            return self._six_entry(*_HALVES(inet_pton(AF_INET6, ip)))
+                number = _number(inet_pton(AF_INET, ip))
+                bucket = number >> self._shift
+                index = self._index
+                return self._entries[bisect_right(self._starts, number, index[bucket], index[bucket + 1]) - 1]
+            high, low = _HALVES(inet_pton(AF_INET6, ip))
+            return self._six.entry(high, low) if high else self._low_entry(low)
         except (OSError, ValueError):
             return self._odd_entry(ip)
 
-    def _six_entry(self, high: int, low: int) -> int:
-        if not high and low >> 32 == 0xFFFF:
-            return self._four.entry(low & _ALL4)
-        return self._six.entry(high, low)
+    def _low_entry(self, low: int) -> int:
+        """For ::/64, in which IPv4 hides."""
+        if low >> 32 == 0xFFFF:
+            return self._entries[bisect_right(self._starts, low & _ALL4) - 1]
+        return self._six.entry(0, low)
 
     def _odd_entry(self, ip: str) -> int:
         """For an address in brackets, with `IPv6:` or with a scope; anything else is unknown."""
         try:
-            number = _address(_bare(ip))
+            high, low = divmod(_address(_bare(ip)), 1 << 64)
         except ValueError:
             return self._unknown
-        return self._six_entry(number >> 64, number & (1 << 64) - 1)
+        return self._six.entry(high, low) if high else self._low_entry(low)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IpTable) and self.texts == other.texts
@@ -97,37 +109,33 @@ class IpTable:
         return f"IpTable.of({self.texts!r})"
 
 
-class _Spans4:
-    """IPv4. An index by the leading bits, about as long as there are spans, leaves the bisection next to nothing."""
-
-    __slots__ = ("_entries", "_index", "_shift", "_starts")
-
-    def __init__(self, spans: list[tuple[int, int]]) -> None:
-        self._starts = array("I", [start - _MAPPED for start, _ in spans])
-        self._entries = array("i", [entry for _, entry in spans])
-        self._shift = 32 - min(_INDEX_BITS, len(spans).bit_length())
-        buckets = range((1 << 32 - self._shift) + 1)
-        self._index = array("I", [bisect_left(self._starts, bucket << self._shift) for bucket in buckets])
-
-    def entry(self, number: int) -> int:
-        bucket = number >> self._shift
-        index = self._index
-        return self._entries[bisect_right(self._starts, number, index[bucket], index[bucket + 1]) - 1]
-
-
 class _Spans6:
-    """IPv6, in halves: nearly every prefix is decided by the upper one."""
+    """IPv6, in halves: nearly every prefix is decided by the upper one.
 
-    __slots__ = ("_entries", "_highs", "_lows")
+    The index reaches from the lowest to the highest start, for networks in use lie close together in so wide a space.
+    """
 
-    def __init__(self, spans: list[tuple[int, int]]) -> None:
+    __slots__ = ("_entries", "_floor", "_highs", "_index", "_lows", "_shift")
+
+    def __init__(self, spans: list[_Span]) -> None:
         self._highs = array("Q", [start >> 64 for start, _ in spans])
         self._lows = array("Q", [start & (1 << 64) - 1 for start, _ in spans])
         self._entries = array("i", [entry for _, entry in spans])
+        self._floor = floor = self._highs[min(1, len(spans) - 1)]
+        width = (self._highs[-1] - floor).bit_length()
+        self._shift = max(0, width - min(_INDEX_BITS, len(spans).bit_length()))
+        buckets = range((self._highs[-1] - floor >> self._shift) + 1)
+        edges = [bisect_left(self._highs, floor + (bucket << self._shift)) for bucket in buckets]
+        self._index = array("I", [*edges, len(spans)])
 
     def entry(self, high: int, low: int) -> int:
+        if high < self._floor:
+            return self._entries[0]
         highs = self._highs
-        end = bisect_right(highs, high)
+        bucket = high - self._floor >> self._shift
+        if bucket >= len(self._index) - 1:
+            return self._entries[-1]
+        end = bisect_right(highs, high, self._index[bucket], self._index[bucket + 1])
         if highs[end - 1] == high and self._lows[end - 1] > low:
             end = bisect_right(self._lows, low, bisect_left(highs, high, 0, end), end)
         return self._entries[end - 1]
@@ -141,7 +149,7 @@ def _split(ranges: list[_Range]) -> tuple[list[_Range], list[_Range]]:
     return four, six
 
 
-def _flatten(ranges: list[_Range], excluding: bytes, bottom: int, top: int) -> list[tuple[int, int]]:
+def _flatten(ranges: list[_Range], excluding: bytes, bottom: int, top: int) -> list[_Span]:
     """Spans (start, deciding entry, negative when excluding) from bottom to top; each reaches to the next one's start.
 
     Networks are nested or apart, never overlapping: a stack of the open ones suffices, and inside a network the
@@ -170,7 +178,7 @@ def _close(opened: list[tuple[int, int]], spans: dict[int, int], before: int) ->
         spans[last + 1] = opened[-1][1] if opened else 0
 
 
-def _merged(spans: dict[int, int], excluding: bytes) -> Iterator[tuple[int, int]]:
+def _merged(spans: dict[int, int], excluding: bytes) -> Iterator[_Span]:
     """Neighbouring spans of one entry become one."""
     previous = -1
     for start, number in spans.items():

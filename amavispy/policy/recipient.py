@@ -1,0 +1,141 @@
+"""Recipient - what the lookup lists say for each recipient, asked once a message.
+
+In goes the envelope and the settings of its policy bank, out comes one RecipientPolicy a recipient; inspection and
+`decide` read those and never ask a list themselves. Lists that answer everybody the same are asked once a message.
+
+**Failures:** none here. A table with I/O raises TemporaryFailure, which passes through: the client keeps the mail.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from amavispy.mail.address import Address
+from amavispy.mail.envelope import Envelope, Recipient
+from amavispy.mail.next_hop import NextHop
+from amavispy.mail.verdict import Category
+from amavispy.policy.lookup import LookupList, is_true
+from amavispy.policy.settings import Settings
+
+_log = logging.getLogger("amavispy.policy")
+_NOBODY = Address.of("")
+_NO_LOVES: frozenset[Category] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Which checks are bypassed for a recipient."""
+
+    virus: bool = False
+    spam: bool = False
+    banned: bool = False
+    header: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientPolicy:
+    """One recipient and all that the lists say of it.
+
+    `loves`: categories checked but passed (spam lovers love SPAM and SPAMMY). Levels are spam scores, None when no list
+    has an opinion. `size_limit` in octets, 0 for none. `next_hops` are tried in order.
+    """
+
+    recipient: Recipient
+    address: Address
+    is_local: bool
+    bypass: Checks
+    loves: frozenset[Category]
+    tag: float | None
+    tag2: float | None
+    kill: float | None
+    dsn_cutoff: float | None
+    quarantine_cutoff: float | None
+    size_limit: int
+    next_hops: tuple[NextHop, ...]
+
+
+_Answers = tuple[Checks, frozenset[Category], float | None, float | None, float | None, float | None, float | None, int]
+
+
+def recipient_policies(envelope: Envelope, settings: Settings) -> tuple[RecipientPolicy, ...]:
+    """One policy a recipient, in the envelope's order."""
+    shared = _answers(settings, _NOBODY) if _is_same_for_all(settings) else None
+    return tuple([_policy(recipient, settings, shared) for recipient in envelope.recipients])
+
+
+def address_for(path: str, settings: Settings) -> Address:
+    """The address as the settings want it split: delimiter, case."""
+    return Address.of(path, delimiter=settings.recipient_delimiter, case_sensitive=settings.localpart_is_case_sensitive)
+
+
+def is_local(address: Address, settings: Settings) -> bool:
+    """Whether local_domains_maps has the address; one without a domain is this host's own, hence local."""
+    return not address.domain or is_true(settings.local_domains_maps.find(address))
+
+
+def _policy(recipient: Recipient, settings: Settings, shared: _Answers | None) -> RecipientPolicy:
+    address = address_for(recipient.address, settings)
+    answers = shared or _answers(settings, address)
+    return RecipientPolicy(recipient, address, is_local(address, settings), *answers, settings.forward_method)
+
+
+def _lists(settings: Settings) -> tuple[LookupList, ...]:
+    return (
+        settings.bypass_virus_checks_maps,
+        settings.bypass_spam_checks_maps,
+        settings.bypass_banned_checks_maps,
+        settings.bypass_header_checks_maps,
+        settings.virus_lovers_maps,
+        settings.banned_files_lovers_maps,
+        settings.unchecked_lovers_maps,
+        settings.spam_lovers_maps,
+        settings.bad_header_lovers_maps,
+        settings.spam_tag_level_maps,
+        settings.spam_tag2_level_maps,
+        settings.spam_kill_level_maps,
+        settings.spam_dsn_cutoff_level_maps,
+        settings.spam_quarantine_cutoff_level_maps,
+        settings.message_size_limit_maps,
+    )
+
+
+def _is_same_for_all(settings: Settings) -> bool:
+    return all(lookup.is_fixed for lookup in _lists(settings))
+
+
+def _answers(settings: Settings, address: Address) -> _Answers:
+    """What all lists but local_domains_maps say for the address."""
+    found = [lookup.find(address) for lookup in _lists(settings)]
+    bypass = Checks(*(is_true(answer) for answer in found[:4]))
+    tag, tag2, kill, dsn, quarantine, size = (_number(answer) for answer in found[9:])
+    limit = settings.smtpd_message_size_limit if size is None else int(size)
+    return bypass, _loves(found[4:9]), tag, tag2, kill, dsn, quarantine, limit
+
+
+def _loves(found: list[Any]) -> frozenset[Category]:
+    """Answers of the lovers' lists, in the order of `_lists`."""
+    if not any(found):
+        return _NO_LOVES
+    virus, banned, unchecked, spam, bad_header = (is_true(answer) for answer in found)
+    wanted = {
+        Category.VIRUS: virus,
+        Category.BANNED: banned,
+        Category.UNCHECKED: unchecked,
+        Category.SPAM: spam,
+        Category.SPAMMY: spam,
+        Category.BADH: bad_header,
+    }
+    return frozenset(category for category, is_loved in wanted.items() if is_loved)
+
+
+def _number(answer: Any) -> float | None:
+    """A level or size; a text table may say it in text. What is no number counts as no opinion."""
+    if answer is None or isinstance(answer, int | float):
+        return answer
+    try:
+        return float(answer)
+    except (TypeError, ValueError):
+        _log.warning("a lookup list answers %r where a number is expected; ignored", answer)
+        return None

@@ -111,8 +111,7 @@ class Banks:
 
     def for_names(self, bank: PolicyBank, names: Iterable[str]) -> PolicyBank:
         """Banks that an AM.PDP client asks for; every text may be a comma list. Undefined names are ignored."""
-        single = (text for listed in names for text in ([listed] if listed in self.named else listed.split(",")))
-        return self._loaded(bank, [text.strip() for text in islice(single, _NAMES_ASKED_FOR)])
+        return self._loaded(bank, self.single_names(names))
 
     def for_sender(self, bank: PolicyBank, sender: str) -> PolicyBank:
         """MYUSERS, if it is defined, for a local sender of mail that originates here."""
@@ -130,6 +129,11 @@ class Banks:
         for key in dict.fromkeys(_interface_keys(connection)):
             if key in self.interface_policy:
                 yield key, self.interface_policy[key]
+
+    def single_names(self, names: Iterable[str]) -> list[str]:
+        """The names in texts that may be comma lists. Nobody needs a hundred, so more are not read."""
+        single = (text for listed in names for text in ([listed] if listed in self.named else listed.split(",")))
+        return [text.strip() for text in islice(single, _NAMES_ASKED_FOR)]
 
     def _loaded(self, bank: PolicyBank, names: Iterable[str]) -> PolicyBank:
         """The bank with the named ones over it, one after the other, remembered."""

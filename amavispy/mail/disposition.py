@@ -29,7 +29,7 @@ class HeaderEdits:
     """Changes to the header section. Recipients with equal edits and next hops are sent together.
 
     `remove`: lower-case names, every occurrence goes. `prepend`: (name, value) from top to bottom, above the original;
-    a value may hold "\\n\\t" folds. `subject_tag`: put before the subject's text ("" for none).
+    a value may hold "\\n " folds. `subject_tag`: put before the subject's text ("" for none), with its final blank.
     """
 
     remove: frozenset[str] = frozenset()
@@ -51,7 +51,8 @@ class RecipientDisposition:
 
     `categories` in descending order; `blocking` is the category that blocks, None when passed; `destiny` is PASS then.
     `reply` is the answer for a blocked recipient, None when passed. `next_hops` are tried in order, () hands the mail
-    back. `is_tagged`: spam-tagged, for RelayedTagged. `required` is the tag2 level.
+    back. `is_tagged`: marked as suspicious, for RelayedTagged. `score`: the spam score, None when it was not asked for.
+    `suppresses_bounce`: why the sender must hear nothing of this ("INFECTED", "SPAM" ...), "" when a bounce may go.
     """
 
     recipient: Recipient
@@ -79,6 +80,7 @@ class RecipientDisposition:
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """All recipients' fates, in the envelope's order."""
+    """All recipients' fates, in the envelope's order. `quarantine_fields` stand on top of a quarantined copy."""
 
     recipients: tuple[RecipientDisposition, ...]
+    quarantine_fields: tuple[tuple[str, str], ...] = ()

@@ -27,8 +27,8 @@ class ExitCode(IntEnum):
 class RecipientOutcome:
     """One recipient. `reply` is final: the next hop's (rewritten), a blocking one, or an error.
 
-    `disposition` is the one decided, or reclassified as MTA when forwarding failed. `next_hop`: "smtp:[::1]:10025" or "".
-    `bounce`: "" none due, "sent", "suppressed".
+    `disposition` is the one decided, or reclassified as MTA when forwarding failed. `next_hop`: "smtp:[::1]:10025", "".
+    `bounce`: "" none due, "sent", "suppressed", "failed" (due, but it could not be handed over).
     """
 
     disposition: RecipientDisposition
@@ -94,7 +94,23 @@ class Outcome:
         only_one = len(self.recipients) == 1
         return ", and ".join(f"{'' if only_one else f'{len(rs)} '}{word}" for word, rs in words.items() if rs)
 
+    def replies_each(self) -> tuple[Reply, ...]:
+        """LMTP's replies, one a recipient: a refusal of which we told the sender ourselves becomes an acceptance."""
+        return tuple(_reply_of_one(r) for r in self.recipients)
+
     @property
     def categories(self) -> tuple[ContentsCategory, ...]:
         """The union over all recipients, descending."""
         return tuple(sorted({c for r in self.recipients for c in r.disposition.categories}, reverse=True))
+
+
+def _reply_of_one(recipient: RecipientOutcome) -> Reply:
+    """RFC 2033 4.2: each reply makes its recipient ours or leaves it to the client; so never both bounce and refuse."""
+    reply, disposition = recipient.reply, recipient.disposition
+    if not reply.is_reject or recipient.bounce == "failed":
+        return reply
+    if recipient.bounce == "sent":
+        return Reply(250, "2.5.0", f"Ok <{disposition.recipient.address}>, DSN was sent ({reply})")
+    if disposition.destiny is Destiny.BOUNCE:
+        return Reply(250, "2.5.0", f"Ok <{disposition.recipient.address}>, DSN suppressed ({reply})")
+    return reply

@@ -1,0 +1,364 @@
+"""Decide - what becomes of a mail for each of its recipients: pure, and the one place where it is decided.
+
+In: the Message, the Verdict (what it is), the bank in force and the recipients' wishes. Out: a Disposition (who gets it
+with which header edits, who does not and what the client hears, what is quarantined). Nothing is done here.
+
+How it goes, for each recipient (specification, chapters 9.1 to 9.3):
+
+1. What was found becomes contents categories, in descending order; what the recipient bypasses adds nothing.
+2. From the gravest on, each category's destiny is asked for; D_PASS and lovers go on to the next; the first other
+   destiny blocks. Bad headers of bulk mail and of null senders never bounce.
+3. The blocking category, or the gravest, chooses the quarantine. A temporary failure is never quarantined: it returns.
+
+Milter and AM.PDP hand a mail back as one, so all recipients must share the header edits (`can_split` False): they get
+those of the passed recipient with the highest main category, so no warning is ever lost, whoever else reads it.
+
+**Failures:** TemporaryFailure (451) when a scanner failed whose policy is to tempfail, unless that cannot matter
+any more: a virus was found. The mail stays with the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from amavispy.mail.address import Address
+from amavispy.mail.disposition import Destiny, Disposition, HeaderEdits, QuarantineTarget, RecipientDisposition
+from amavispy.mail.message import Message
+from amavispy.mail.reply import Reply, TemporaryFailure
+from amavispy.mail.verdict import Banned, Category, ContentsCategory, OnFailure, Verdict
+from amavispy.policy.bank import PolicyBank
+from amavispy.policy.bulk import bulk_sign
+from amavispy.policy.header_edits import Findings, edits_for, quarantine_fields
+from amavispy.policy.lookup import LookupList, is_true
+from amavispy.policy.recipient import RecipientPolicy
+from amavispy.policy.reply_texts import blocked_reply, reason
+from amavispy.policy.settings import Settings
+
+_CLEAN = (ContentsCategory(Category.CLEAN, 0),)
+_CLEAN_TAG = ContentsCategory(Category.CLEAN, 1)
+_AMBIGUOUS = 3  # UNCHECKED minor: two readers could read it differently, whoever bypasses what
+_MIME = 1  # BADH minor
+_NO_EDITS = HeaderEdits()
+_NOWHERE = LookupList()
+
+
+def decide(
+    message: Message,
+    verdict: Verdict,
+    bank: PolicyBank,
+    recipients: tuple[RecipientPolicy, ...],
+    *,
+    can_split: bool,
+    adds_received: bool,
+) -> Disposition:
+    """The fate of the mail for each recipient, in the envelope's order. Raises TemporaryFailure, see above.
+
+    `can_split`: recipients may get different headers. `adds_received`: the mail goes on by SMTP, with our Received
+    field; the decision is the same, so that a mail is judged alike whichever way it came.
+    """
+    del adds_received
+    settings = bank.settings
+    _insist_on_scans(message, verdict, settings, recipients)
+    lists = (settings.remove_existing_spam_headers_maps, settings.spam_subject_tag2_maps)
+    judge = _Judge(Findings.of(message, verdict, settings), not all(maps.is_fixed for maps in lists))
+    fates = [judge.fate(number, policy) for number, policy in enumerate(recipients)]
+    if not can_split:
+        fates = _with_common_edits(fates)
+    return Disposition(tuple(fates), judge.quarantine_fields(fates, recipients))
+
+
+def after_forwarding(
+    disposition: RecipientDisposition, reply: Reply, log_id: str
+) -> tuple[RecipientDisposition, Reply]:
+    """What the next hop's answer makes of a recipient: a refusal is category MTA and tells why (chapter 2.3)."""
+    if reply.is_success:
+        return disposition, reply
+    is_final = reply.is_reject
+    category = ContentsCategory(Category.MTA, 2 if is_final else 1)
+    code, enhanced = (reply.code, reply.enhanced) if reply.code >= 400 else (451, "4.5.0")
+    answer = Reply(code, enhanced, f"id={log_id} - {reason(category)}, {reply.text}")
+    failed = replace(
+        disposition,
+        categories=tuple(sorted({*disposition.categories, category}, reverse=True)),
+        blocking=category,
+        destiny=Destiny.REJECT if is_final else Destiny.TEMPFAIL,
+        reply=answer,
+    )
+    return failed, answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Decides for one recipient after the other; equal edits are made once and shared.
+
+    `asks_each`: some list that the edits depend on may answer each recipient differently.
+    """
+
+    findings: Findings
+    asks_each: bool
+    edits: dict[object, HeaderEdits] = field(default_factory=dict)
+
+    def fate(self, number: int, policy: RecipientPolicy) -> RecipientDisposition:
+        findings = self.findings
+        banned = _banned_of(findings.verdict, number, policy)
+        score = None if policy.bypass.spam else findings.verdict.spam_score
+        categories = _categories(findings, policy, banned, score)
+        blocking, destiny, is_soft = _blocking(findings, policy, categories)
+        quarantine = _quarantine(findings.settings, policy, blocking or categories[0], destiny, score)
+        main = categories[0].major
+        return RecipientDisposition(
+            recipient=policy.recipient,
+            categories=categories,
+            blocking=blocking,
+            destiny=destiny,
+            reply=self._reply(blocking, destiny, banned, is_soft=is_soft) if blocking else None,
+            next_hops=policy.next_hops,
+            edits=_NO_EDITS if blocking else self._edits(policy, categories, score, banned, bool(quarantine)),
+            quarantine=quarantine,
+            is_local=policy.is_local,
+            is_tagged=main >= Category.UNCHECKED or (policy.is_local and main >= Category.SPAMMY),
+            score=score,
+            suppresses_bounce=_bounce_suppression(findings, policy, blocking, banned, score) if blocking else "",
+        )
+
+    def _reply(self, blocking: ContentsCategory, destiny: Destiny, banned: Banned | None, *, is_soft: bool) -> Reply:
+        detail = ""
+        if blocking.major is Category.VIRUS:
+            detail = ", ".join(self.findings.verdict.virus_names)
+        elif blocking.major is Category.BANNED and banned:
+            detail = banned.reason
+        return blocked_reply(blocking, destiny, self.findings.message.ids.log_id, detail, is_soft=is_soft)
+
+    def _edits(
+        self,
+        policy: RecipientPolicy,
+        categories: tuple[ContentsCategory, ...],
+        score: float | None,
+        banned: Banned | None,
+        is_quarantined: bool,
+    ) -> HeaderEdits:
+        short = banned.reason if banned else ""
+        own = policy.address if self.asks_each else None
+        key = (own, policy.is_local, policy.bypass, policy.tag, policy.tag2, categories, score, short, is_quarantined)
+        if key not in self.edits:
+            self.edits[key] = edits_for(
+                self.findings, policy, categories, score, banned=short, is_quarantined=is_quarantined
+            )
+        return self.edits[key]
+
+    def quarantine_fields(
+        self, fates: Sequence[RecipientDisposition], recipients: Sequence[RecipientPolicy]
+    ) -> tuple[tuple[str, str], ...]:
+        """The verdict on top of the quarantined copy, () when nothing is kept."""
+        kept = next((i for i, fate in enumerate(fates) if fate.quarantine), None)
+        if kept is None:
+            return ()
+        majors = {category.major for fate in fates for category in fate.categories}
+        banned = next((b.reason for b in self.findings.verdict.banned if b), "")
+        return quarantine_fields(self.findings, recipients[kept], majors, fates[kept].score, banned)
+
+
+# --- scanners that failed
+
+
+def _insist_on_scans(
+    message: Message, verdict: Verdict, settings: Settings, recipients: Sequence[RecipientPolicy]
+) -> None:
+    """Never pass unscanned what was to be scanned; a virus that was found makes other failures meaningless."""
+    virus = [scan for scan in verdict.virus_scans if scan.error]
+    if any(scan.on_failure is OnFailure.TEMPFAIL for scan in virus) and not verdict.is_infected:
+        what = "ALL VIRUS SCANNERS FAILED" if len(virus) == len(verdict.virus_scans) else "A VIRUS SCANNER FAILED"
+        raise _processing_error(message, f"virus_scan FAILED: AV: {what}")
+    if any(scan.error and scan.on_failure is OnFailure.TEMPFAIL for scan in verdict.spam_scans) and not (
+        verdict.is_infected and _all_lose_it(settings, recipients)
+    ):
+        raise _processing_error(message, "spam_scan FAILED: A SPAM SCANNER FAILED")
+
+
+def _all_lose_it(settings: Settings, recipients: Sequence[RecipientPolicy]) -> bool:
+    """Whether the virus keeps the mail from everybody, so nobody would have got it unscored."""
+    return settings.final_virus_destiny is not Destiny.PASS and not any(
+        policy.bypass.virus or Category.VIRUS in policy.loves for policy in recipients
+    )
+
+
+def _processing_error(message: Message, what: str) -> TemporaryFailure:
+    return TemporaryFailure(Reply(451, "4.5.0", f"Error in processing, id={message.ids.log_id}, {what}"))
+
+
+# --- contents categories
+
+
+def _banned_of(verdict: Verdict, number: int, policy: RecipientPolicy) -> Banned | None:
+    if policy.bypass.banned or number >= len(verdict.banned):
+        return None
+    return verdict.banned[number]
+
+
+def _categories(
+    findings: Findings, policy: RecipientPolicy, banned: Banned | None, score: float | None
+) -> tuple[ContentsCategory, ...]:
+    """The categories of this mail for this recipient, in descending order; the last is always CLEAN."""
+    verdict = findings.verdict
+    found: set[ContentsCategory] = set()
+    if verdict.is_infected and not policy.bypass.virus:
+        found.add(ContentsCategory(Category.VIRUS))
+    if banned:
+        found.add(ContentsCategory(Category.BANNED))
+    if verdict.unchecked or verdict.virus_scans or verdict.spam_scans:
+        found |= _unchecked(verdict, policy)
+    if verdict.header_defects and not policy.bypass.header:
+        found |= _bad_header(verdict)
+    if 0 < policy.size_limit < findings.message.content.size:
+        found.add(ContentsCategory(Category.OVERSIZED))
+    if score is not None:
+        found |= _spam(policy, score)
+    return (*sorted(found, reverse=True), *(() if _CLEAN_TAG in found else _CLEAN)) if found else _CLEAN
+
+
+def _unchecked(verdict: Verdict, policy: RecipientPolicy) -> set[ContentsCategory]:
+    minors = {u.minor for u in verdict.unchecked if u.minor == _AMBIGUOUS or not policy.bypass.virus}
+    if not policy.bypass.virus and any(s.error and s.on_failure is OnFailure.UNCHECKED for s in verdict.virus_scans):
+        minors.add(0)
+    if not policy.bypass.spam and any(s.error and s.on_failure is OnFailure.UNCHECKED for s in verdict.spam_scans):
+        minors.add(0)
+    return {ContentsCategory(Category.UNCHECKED, minor) for minor in minors}
+
+
+def _bad_header(verdict: Verdict) -> set[ContentsCategory]:
+    """Of all defects the highest minor counts; a MIME error is kept beside it."""
+    minors = {defect.minor for defect in verdict.header_defects}
+    return {ContentsCategory(Category.BADH, minor) for minor in {max(minors), *({_MIME} & minors)}}
+
+
+def _spam(policy: RecipientPolicy, score: float) -> set[ContentsCategory]:
+    found = set()
+    if policy.tag is None or score >= policy.tag:  # no tag level: always tagged
+        found.add(_CLEAN_TAG)
+    if policy.tag2 is not None and score >= policy.tag2:
+        found.add(ContentsCategory(Category.SPAMMY))
+    if policy.kill is not None and score >= policy.kill:
+        found.add(ContentsCategory(Category.SPAM))
+    return found
+
+
+# --- destinies
+
+
+def _blocking(
+    findings: Findings, policy: RecipientPolicy, categories: Sequence[ContentsCategory]
+) -> tuple[ContentsCategory | None, Destiny, bool]:
+    """The category that blocks, its destiny and whether soft_bounce made that temporary; None and PASS: none does."""
+    for category in categories:
+        destiny = _destiny(findings, policy, category)
+        if destiny is Destiny.PASS:
+            continue
+        if findings.settings.soft_bounce and destiny in (Destiny.REJECT, Destiny.BOUNCE):
+            return category, Destiny.TEMPFAIL, True
+        return category, destiny, False
+    return None, Destiny.PASS, False
+
+
+def _destiny(findings: Findings, policy: RecipientPolicy, category: ContentsCategory) -> Destiny:
+    if category.major in policy.loves:
+        return Destiny.PASS
+    destiny = _final_destiny(findings.settings, category.major)
+    if category.major is Category.BADH and destiny is Destiny.BOUNCE and _is_unanswerable(findings.message):
+        return Destiny.PASS
+    return destiny
+
+
+def _final_destiny(settings: Settings, major: Category) -> Destiny:
+    match major:
+        case Category.VIRUS:
+            return settings.final_virus_destiny
+        case Category.BANNED:
+            return settings.final_banned_destiny
+        case Category.UNCHECKED:
+            return settings.final_unchecked_destiny
+        case Category.SPAM:
+            return settings.final_spam_destiny
+        case Category.BADH:
+            return settings.final_bad_header_destiny
+        case Category.OVERSIZED:
+            return settings.final_oversized_destiny
+        case _:
+            return Destiny.PASS
+
+
+def _is_unanswerable(message: Message) -> bool:
+    return not message.envelope.sender or bool(bulk_sign(message))
+
+
+def _bounce_suppression(
+    findings: Findings,
+    policy: RecipientPolicy,
+    blocking: ContentsCategory,
+    banned: Banned | None,
+    score: float | None,
+) -> str:
+    """Why the sender of this must not be told, "" when he may be: he is probably not who sent it."""
+    if blocking.major is Category.VIRUS and _fakes_sender(findings):
+        return "INFECTED"
+    if banned and banned.rule_value.startswith("DISCARD"):
+        return f"BANNED:{banned.rule_value}"
+    if score is not None and policy.dsn_cutoff is not None and score >= policy.dsn_cutoff:
+        return "SPAM"
+    return ""
+
+
+def _fakes_sender(findings: Findings) -> bool:
+    maps = findings.settings.viruses_that_fake_sender_maps
+    if maps.is_fixed:
+        return is_true(maps.fixed)
+    return any(is_true(maps.find(Address.of(name))) for name in findings.verdict.virus_names)
+
+
+# --- quarantine
+
+
+def _quarantine(
+    settings: Settings, policy: RecipientPolicy, category: ContentsCategory, destiny: Destiny, score: float | None
+) -> tuple[QuarantineTarget, ...]:
+    """Where a copy is kept for this recipient: () when the category has no method or the recipient no quarantine."""
+    if destiny is Destiny.TEMPFAIL or category.major < Category.BADH:
+        return ()
+    method, maps = _quarantine_settings(settings, category.major)
+    if not method:
+        return ()
+    cutoff = policy.quarantine_cutoff
+    if category.major is Category.SPAM and cutoff is not None and score is not None and score >= cutoff:
+        return ()
+    to = maps.find(policy.address)
+    if not isinstance(to, str) or not to:
+        return ()
+    return (QuarantineTarget(method, policy.recipient.address if to == "%a" else to),)
+
+
+def _quarantine_settings(settings: Settings, major: Category) -> tuple[str, LookupList]:
+    match major:
+        case Category.VIRUS:
+            return settings.virus_quarantine_method, settings.virus_quarantine_to_maps
+        case Category.BANNED:
+            return settings.banned_files_quarantine_method, settings.banned_quarantine_to_maps
+        case Category.UNCHECKED:
+            return settings.unchecked_quarantine_method, settings.unchecked_quarantine_to_maps
+        case Category.SPAM:
+            return settings.spam_quarantine_method, settings.spam_quarantine_to_maps
+        case Category.BADH:
+            return settings.bad_header_quarantine_method, settings.bad_header_quarantine_to_maps
+        case _:
+            return "", _NOWHERE
+
+
+# --- hand-back
+
+
+def _with_common_edits(fates: Sequence[RecipientDisposition]) -> list[RecipientDisposition]:
+    """All passed recipients with the edits of the one whose main category is the highest (the first of equals)."""
+    passed = [fate for fate in fates if fate.blocking is None]
+    if len(passed) < 2:
+        return list(fates)
+    edits = max(passed, key=lambda fate: fate.main).edits
+    return [fate if fate.blocking else replace(fate, edits=edits) for fate in fates]

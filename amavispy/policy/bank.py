@@ -50,7 +50,7 @@ class PolicyBank:
 
     settings: Settings
     path: tuple[str, ...] = ()
-    origins: Mapping[str, str] = field(default=_NONE, repr=False)
+    origins: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
 
     @property
     def name(self) -> str:

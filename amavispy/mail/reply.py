@@ -50,6 +50,10 @@ class Reply:
     def octets(self) -> bytes:
         """The reply as sent, CRLF included, split into lines of at most 512 octets (RFC 5321 4.2.1)."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
+        if (
+            len(self.text) < _TEXT_LIMIT // 4 and self.text.isprintable()
+        ):  # nearly all replies: nothing to fold or escape
+            return f"{self.code} {prefix}{self.text}\r\n".encode("utf-8", "surrogateescape")
         lines = [piece for line in self.text.translate(_ESCAPED).split("\n") for piece in _pieces(line)]
         last = len(lines) - 1
         return b"".join(

@@ -75,6 +75,8 @@ class DataStream:
         self._at_start = True
 
     def take(self, octets: bytes, start: int) -> tuple[bytes, int]:
+        if start >= len(octets):
+            return b"", start
         raw = self._held + octets[start:] if self._held or start else octets
         before = len(octets) - len(raw)
         dot = _find_line_dot(raw)
@@ -150,9 +152,9 @@ class Discard:
         return b"", end
 
 
+# A way of reading. `take` eats `octets` from `start` on and gives what may pass and where the next command begins;
+# until `is_complete` that is the end of `octets`.
 Stream = DataStream | BdatStream | Discard
-"""A way of reading. `take` eats `octets` from `start` on; it gives what may pass and where the next command begins. Until
-`is_complete` that is the end of `octets`."""
 
 
 def _find_line_dot(raw: bytes) -> int:
@@ -163,4 +165,6 @@ def _find_line_dot(raw: bytes) -> int:
 
 def _held_length(raw: bytes) -> int:
     """How many octets at the end may be the start of the end of data, a lone CR included."""
+    if raw[-1:] not in b"\r\n.":
+        return 0
     return next((length for length in (4, 3, 2, 1) if raw.endswith(_END[:length])), 0)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from amavispy.mail.envelope import Recipient
 from amavispy.mail.reply import PeerError, Reply
@@ -39,8 +38,7 @@ _ORCPT = re.compile(r"[A-Za-z0-9-]+;\S+")
 _NOTIFY = frozenset(("NEVER", "SUCCESS", "FAILURE", "DELAY"))
 
 
-@dataclass(frozen=True, slots=True)
-class MailCommand:
+class MailCommand(NamedTuple):
     """MAIL FROM, understood. Fields as in `mail.envelope.Envelope`; `auth` of RFC 4954 is checked and forgotten."""
 
     sender: str

@@ -24,7 +24,8 @@ BROKEN_DATA: Final = Reply(421, "4.3.2", "Service shutting down, Connection brok
 
 # the session
 HELO_SYNTAX: Final = Reply(501, "5.5.4", "Syntax: {} hostname")
-OK: Final = Reply(250, "2.0.0", "Ok {}")
+RSET_OK: Final = Reply(250, "2.0.0", "Ok RSET")
+NOOP_OK: Final = Reply(250, "2.0.0", "Ok NOOP")
 VRFY: Final = Reply(252, "2.0.0", "Argument not checked")
 VRFY_SYNTAX: Final = Reply(501, "5.5.2", "Syntax: VRFY address")
 HELP: Final = Reply(214, "2.0.0", "Commands: HELO EHLO LHLO XFORWARD STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT")

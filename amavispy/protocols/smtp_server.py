@@ -129,10 +129,10 @@ class SmtpServer:
             raise ValueError(f"{len(reply_list)} replies for {recipients}")
         for reply in reply_list:
             self._say(reply)
+            if reply.is_success:
+                self._session.errors = 0
         if len(reply_list) < recipients:
             self._output.extend(self._output[-1:] * (recipients - 1))
-        if any(reply.is_success for reply in reply_list):
-            self._session.errors = 0
         self._transaction = None
 
     def say_goodbye(self, reply: Reply) -> None:
@@ -377,12 +377,12 @@ class SmtpServer:
             return replies.BDAT_AFTER_FAILURE
         return self._transaction.why_no_data(verb, is_lmtp=self.is_lmtp)
 
-    def _rset(self, verb: str, _arguments: str) -> Event | None:
-        self._say(replies.about(replies.OK, verb))
+    def _rset(self, _verb: str, _arguments: str) -> Event | None:
+        self._say(replies.RSET_OK)
         return self._forget()
 
-    def _noop(self, verb: str, _arguments: str) -> None:
-        self._say(replies.about(replies.OK, verb))
+    def _noop(self, _verb: str, _arguments: str) -> None:
+        self._say(replies.NOOP_OK)
 
     def _xforward(self, verb: str, arguments: str) -> None:
         if not self._profile.xforward:

@@ -17,6 +17,8 @@ from amavispy.protocols.smtp_body import BdatStream, MailOctets
 from amavispy.protocols.smtp_commands import MailCommand
 from amavispy.protocols.xforward import client_of
 
+_NOBODY: Final = Client()
+
 DIALECTS: Final = {"HELO": "SMTP", "EHLO": "ESMTP", "LHLO": "LMTP"}
 
 
@@ -76,7 +78,7 @@ class Transaction:
 
     def envelope(self) -> Envelope:
         mail = self.command
-        client = Client() if self.client is None else self.client
+        client = _NOBODY if self.client is None else self.client
         recipients = tuple(self.recipients)
         return Envelope(mail.sender, recipients, client, mail.size, mail.body, mail.smtputf8, mail.ret, mail.envid)
 

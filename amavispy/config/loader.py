@@ -1,0 +1,70 @@
+"""Loader - `load_config`: sources become one frozen Config, or every reason why they cannot.
+
+    read_documents -> Merged -> convert -> Draft -> findings -> Config
+
+The same for start, check and reload: nothing is remembered between two loads.
+
+**Failures:** ConfigError with all faults, in the order of files and lines. When a file cannot be read or is no TOML, the
+settings are not judged: what is missing from them would only lead to consequences.
+"""
+
+from __future__ import annotations
+
+from amavispy.config.checks import findings
+from amavispy.config.conversion import Draft, convert
+from amavispy.config.faults import ConfigError, Fault
+from amavispy.config.kinds import BadValue
+from amavispy.config.merge import Merged
+from amavispy.config.model import Config
+from amavispy.config.schema import BANK_SETTINGS
+from amavispy.config.sources import TABLE_LIMIT, Sources, read_documents, read_text
+from amavispy.policy.bank import Banks, NamedBank
+
+
+def load_config(sources: Sources) -> Config:
+    """The configuration these sources make. Raises ConfigError."""
+    unreadable: list[Fault] = []
+    complaints: list[Fault] = []
+    documents = read_documents(sources, unreadable, complaints)
+    if unreadable:
+        raise ConfigError([*unreadable, *complaints])
+    merged = Merged(documents)
+    tables = _Tables(sources.checks_ownership)
+    draft = convert(merged, tables.read)
+    found = [(f.is_fault, merged.fault(f.path, f.problem, f.allowed)) for f in findings(draft)]
+    faults = [*draft.faults, *(fault for is_fault, fault in found if is_fault), *complaints]
+    if faults:
+        raise ConfigError(merged.sorted(faults))
+    warnings = [*merged.sorted(fault for _, fault in found), *tables.warnings]
+    return _config(draft, warnings, [*(d.name for d in documents if d.is_file), *tables.texts])
+
+
+def _config(draft: Draft, warnings: list[Fault], files: list[str]) -> Config:
+    named = {name: NamedBank(name, overrides) for name, overrides in draft.overrides.items()}
+    origins = draft.merged.places(BANK_SETTINGS)
+    banks = Banks(draft.base, named, draft.server.interface_policy, origins)
+    return Config(draft.server, banks, tuple(warnings), tuple(files))
+
+
+class _Tables:
+    """The table files of one load, each read once. Who may write them is worth a warning, not more: others keep them."""
+
+    def __init__(self, checks_ownership: bool) -> None:
+        self.texts: dict[str, str] = {}
+        self.warnings: list[Fault] = []
+        self._checks_ownership = checks_ownership
+
+    def read(self, path: str) -> str:
+        """The text of a table file. Raises BadValue."""
+        if path not in self.texts:
+            self.texts[path] = self._read(path)
+        return self.texts[path]
+
+    def _read(self, path: str) -> str:
+        if not path.startswith("/"):
+            raise BadValue(f'"{path}" is not an absolute path', 'expected "/..."')
+        faults: list[Fault] = []
+        text = read_text(path, TABLE_LIMIT, faults, self.warnings if self._checks_ownership else None)
+        if text is None:
+            raise BadValue(f"{faults[0]}")
+        return text

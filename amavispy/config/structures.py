@@ -1,0 +1,147 @@
+"""Structures - the settings that are lists of tables or rules: scanners, client_ipaddr_policy, banned names.
+
+**Failures:** BadValue with every problem of every entry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amavispy.config.kinds import (
+    BadValue,
+    Context,
+    Kind,
+    Problem,
+    boolean,
+    each,
+    members,
+    seconds_of,
+    show,
+    text_of,
+    word_of,
+)
+from amavispy.config.lookups import networks, pattern_and_value
+from amavispy.config.sockets import bank_names, host
+from amavispy.mail.verdict import OnFailure
+from amavispy.policy.settings import BannedRule, ClientRule, ScannerSpec
+
+_ON_FAILURE = {"tempfail": OnFailure.TEMPFAIL, "unchecked": OnFailure.UNCHECKED, "pass": OnFailure.PASS}
+_NEEDS = {"clamd": "address", "spamd": "address", "yara": "rules"}
+
+
+def scanners(*types: str) -> Kind:
+    """A list of scanners of these types, each with its own name."""
+
+    def convert(value: Any, context: Context) -> tuple[ScannerSpec, ...]:
+        if not isinstance(value, list):
+            raise BadValue(f"{show(value)} is not a list of tables", "expected [[...]] with name and type")
+        found = each(enumerate(value), lambda entry: _scanner(entry, types, context))
+        _names_differ(found)
+        return tuple(found)
+
+    return Kind("tables: name, type " + " or ".join(f'"{t}"' for t in types), convert, appends=True)
+
+
+def _scanner(value: Any, types: tuple[str, ...], context: Context) -> ScannerSpec:
+    converters = {
+        "name": lambda v: _filled(text_of(v, context)),
+        "type": lambda v: word_of(text_of(v, context), {t: t for t in types}),
+        "address": lambda v: _address(text_of(v, context)),
+        "rules": lambda v: _rules(v, context),
+        "timeout": lambda v: seconds_of(v, 1, 3600),
+        "on_failure": lambda v: word_of(text_of(v, context), _ON_FAILURE),
+    }
+    found = members(value, converters, ("name", "type"))
+    needed = _NEEDS[found["type"]]
+    problems = (
+        [] if needed in found else [Problem((), f"{needed} is missing", f"a scanner of type {found['type']} needs it")]
+    )
+    extra = {"address", "rules"} & found.keys() - {needed}
+    problems += [
+        Problem((key,), f"a scanner of type {found['type']} has no {key}", f"it needs {needed}") for key in extra
+    ]
+    if problems:
+        raise BadValue.joined(problems)
+    return ScannerSpec(**found)
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise BadValue("the name is empty", "expected a name for logs and reports")
+    return text
+
+
+def _names_differ(found: list[ScannerSpec]) -> None:
+    names = [spec.name for spec in found]
+    problems = [
+        Problem((index, "name"), f"a scanner called {show(name)} stands in this list already", "every name only once")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
+    if problems:
+        raise BadValue.joined(problems)
+
+
+def _address(text: str) -> str:
+    """A socket's path, or host and port."""
+    if text.startswith("/"):
+        return text
+    where, colon, port = text.rpartition(":")
+    is_literal = where.startswith("[") and where.endswith("]")
+    if (
+        not colon
+        or not port.isdigit()
+        or not 0 < int(port[:9]) < 65536
+        or (":" in where and not is_literal)
+        or where == "*"
+    ):
+        raise BadValue(f"{show(text)} is not an address", 'expected "/path", "host:port" or "[v6]:port"')
+    host(where[1:-1] if is_literal else where, is_literal)
+    return text
+
+
+def _rules(value: Any, context: Context) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise BadValue(f"{show(value)} has no rules", "expected a list of files with YARA rules")
+    return tuple(each(enumerate(value), lambda v: _absolute(text_of(v, context))))
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise BadValue(f"{show(text)} is not an absolute path", 'expected "/..."')
+    return text
+
+
+def _client_rules(value: Any, context: Context) -> tuple[ClientRule, ...]:
+    if not isinstance(value, list):
+        raise BadValue(
+            f"{show(value)} is not a list of tables", "expected [[client_ipaddr_policy]] with networks and banks"
+        )
+    converters = {
+        "networks": lambda v: networks(v, context),
+        "banks": lambda v: bank_names(v, context),
+        "also": boolean,
+    }
+    return tuple(each(enumerate(value), lambda rule: ClientRule(**members(rule, converters, ("networks", "banks")))))
+
+
+def _banned_rules(value: Any, _context: Context) -> tuple[BannedRule, ...]:
+    if not isinstance(value, list):
+        raise BadValue(f"{show(value)} is not a list", 'expected a list of "pattern" or ["pattern", value]')
+    return tuple(
+        BannedRule(*pair) for pair in each(enumerate(value), lambda rule: pattern_and_value(rule, _banned_value, True))
+    )
+
+
+def _banned_value(value: Any) -> str | bool:
+    if not isinstance(value, (bool, str)):
+        raise BadValue(f"{show(value)} is not an answer", "expected true, false or a text")
+    return value
+
+
+def client_rules_kind() -> Kind:
+    return Kind("tables: networks, banks, also", _client_rules, appends=True)
+
+
+def banned_rules_kind() -> Kind:
+    return Kind('list of "pattern" or ["pattern", value]', _banned_rules)

@@ -1,8 +1,8 @@
 """DSN - the text of a bounce: a delivery status notification for the sender (RFC 3461, 3462, 3464).
 
 In: the Message, the Verdict and the recipients that do not get the mail. Out: a whole mail, CRLF line ends, ASCII
-unless the sender's address is not. Three parts: what happened, in plain English; the same for machines; the original's header section.
-The bodies of blocked mail never travel back: they would carry the virus to a sender who may be forged.
+unless the sender's address is not. Three parts: what happened, in plain English; the same for machines; the original's
+header section. The body never travels back: it would carry the virus to a sender who may be forged.
 
 Texts that strangers chose stand in it escaped, so they cannot make fields or parts of their own.
 

@@ -37,8 +37,10 @@ class Seen:
 
     @property
     def went_well(self) -> bool:
-        return bool(self.lines) and self.lines[0].verb == self.mail.expected_verb and (
-            self.lines[0].kind.startswith(self.mail.expected_kind)
+        return (
+            bool(self.lines)
+            and self.lines[0].verb == self.mail.expected_verb
+            and (self.lines[0].kind.startswith(self.mail.expected_kind))
         )
 
 
@@ -55,7 +57,7 @@ class DemoDaemon:
         self._notify.bind(str(self.directory / "notify"))
         (self.directory / "notify").chmod(0o777)
         self.process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            [sys.executable, "-m", "amavispy.cli.main", "foreground", *self._options()],
+            [sys.executable, "-m", "amavispy", "foreground", *self._options()],
             env={**os.environ, "NOTIFY_SOCKET": str(self.directory / "notify")},
             stdin=subprocess.DEVNULL,
         )

@@ -17,7 +17,9 @@ from amavispy.protocols.events import Chunk, Data, EndOfMail, Mail, Rcpt, Signal
 from amavispy.protocols.smtp_server import SmtpProfile, SmtpServer
 
 # The EICAR test string (eicar.org), encoded so that no scanner takes this file for an infected one.
-_EICAR = base64.b64decode("WDVPIVAlQEFQWzRcUFpYNTQoUF4pN0NDKTd9JEVJQ0FSLVNUQU5EQVJELUFOVElWSVJVUy1URVNULUZJTEUhJEgrSCo=")
+_EICAR = base64.b64decode(
+    "WDVPIVAlQEFQWzRcUFpYNTQoUF4pN0NDKTd9JEVJQ0FSLVNUQU5EQVJELUFOVElWSVJVUy1URVNULUZJTEUhJEgrSCo="
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,24 @@ def _zip_with_program() -> bytes:
 
 MAILS = (
     DemoMail("a clean mail", "<clean@demo.example>", None, "203.0.113.7", "Passed", "CLEAN"),
-    DemoMail("the EICAR test virus", "<eicar@demo.example>", ("eicar.com", _EICAR), "203.0.113.7", "Blocked", "INFECTED"),
     DemoMail(
-        "a program in a zip", "<banned@demo.example>", ("photos.zip", _zip_with_program()), "203.0.113.7", "Blocked", "BANNED"
+        "the EICAR test virus", "<eicar@demo.example>", ("eicar.com", _EICAR), "203.0.113.7", "Blocked", "INFECTED"
     ),
     DemoMail(
-        "the same zip from a partner", "<partner@demo.example>", ("photos.zip", _zip_with_program()), "192.0.2.129", "Passed", "CLEAN"
+        "a program in a zip",
+        "<banned@demo.example>",
+        ("photos.zip", _zip_with_program()),
+        "203.0.113.7",
+        "Blocked",
+        "BANNED",
+    ),
+    DemoMail(
+        "the same zip from a partner",
+        "<partner@demo.example>",
+        ("photos.zip", _zip_with_program()),
+        "192.0.2.129",
+        "Passed",
+        "CLEAN",
     ),
 )
 

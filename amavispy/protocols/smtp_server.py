@@ -61,8 +61,6 @@ class SmtpServer:
         if state is not None:
             self._restore(state)
 
-    # What the caller does
-
     def greet(self) -> None:
         """Say 220, once, at the very beginning."""
         self._say(Reply(220, "", self._profile.greeting))
@@ -99,20 +97,19 @@ class SmtpServer:
 
     def accept(self, *, size_limit: int | None = None) -> None:
         """Yes to Mail, Rcpt or Data. `size_limit` (octets, 0 for none) holds for this mail instead of the profile's."""
-        asked, transaction = self._take_asked(Mail, Rcpt, Data), self._open_transaction()
-        if size_limit is not None:
-            transaction.size_limit = size_limit
+        asked, transaction = self._take_asked(Mail, Rcpt, Data)
+        transaction.size_limit = transaction.size_limit if size_limit is None else size_limit
         if isinstance(asked, Mail):
-            self._output.append(b"250 2.1.0 Sender <%b> OK\r\n" % _octets(asked.sender))
+            self._output.append(b"250 2.1.0 Sender <%b> OK\r\n" % asked.sender.encode())
         elif isinstance(asked, Rcpt):
             transaction.recipients.append(asked.recipient)
-            self._output.append(b"250 2.1.5 Recipient <%b> OK\r\n" % _octets(asked.recipient.address))
+            self._output.append(b"250 2.1.5 Recipient <%b> OK\r\n" % asked.recipient.address.encode())
         else:
             self._begin_body(transaction)
 
     def refuse(self, reply: Reply) -> None:
         """No to Mail, Rcpt or Data. After a Data refused the transaction stays open, as after any failed DATA."""
-        asked, transaction = self._take_asked(Mail, Rcpt, Data), self._open_transaction()
+        asked, transaction = self._take_asked(Mail, Rcpt, Data)
         if isinstance(asked, Mail):
             self._transaction = None
         if isinstance(asked, Data) and transaction.bdat:
@@ -123,8 +120,8 @@ class SmtpServer:
 
     def answer(self, reply_list: Sequence[Reply]) -> None:
         """The reply to a whole mail; in LMTP one a recipient, in order (RFC 2033 4.2), or one that stands for all."""
-        self._take_asked(EndOfMail)
-        recipients = len(self._open_transaction().recipients) if self.is_lmtp else 1
+        _, transaction = self._take_asked(EndOfMail)
+        recipients = len(transaction.recipients) if self.is_lmtp else 1
         if len(reply_list) not in (1, recipients):
             raise ValueError(f"{len(reply_list)} replies for {recipients}")
         for reply in reply_list:
@@ -142,11 +139,11 @@ class SmtpServer:
 
     def tls_started(self) -> None:
         """The handshake is done: the client has to greet again (RFC 3207 4.2)."""
-        self._take_asked(Signal)
+        if self._asked is not Signal.START_TLS:
+            raise RuntimeError("no handshake is due")
+        self._asked = None
         self._input.clear()
         self._session = Session(errors=self._session.errors, is_encrypted=True)
-
-    # What the caller may know
 
     @property
     def is_lmtp(self) -> bool:
@@ -265,28 +262,18 @@ class SmtpServer:
         self._asked = event
         return event
 
-    def _take_asked(self, *kinds: type[Event]) -> Event:
-        asked, self._asked = self._asked, None
-        if not isinstance(asked, kinds):
+    def _take_asked(self, *kinds: type[Event]) -> tuple[Event, Transaction]:
+        asked, transaction = self._asked, self._transaction
+        if not isinstance(asked, kinds) or transaction is None:
             raise RuntimeError(f"{asked} does not want this answer")
-        return asked
-
-    def _open_transaction(self) -> Transaction:
-        if self._transaction is None:
-            raise RuntimeError("no transaction is open")
-        return self._transaction
+        self._asked = None
+        return asked, transaction
 
     def _begin_body(self, transaction: Transaction) -> None:
-        if transaction.bdat:
-            transaction.bdat.mail.size_limit = transaction.size_limit
-            self._body = transaction.bdat
-        else:
-            self._body = DataStream(transaction.octets(rejects_bare=self._rejects_bare))
+        self._body = transaction.bdat or DataStream(transaction.octets())
+        self._body.mail.size_limit = transaction.size_limit
+        if not transaction.bdat:
             self._say(replies.START_MAIL)
-
-    @property
-    def _rejects_bare(self) -> bool:
-        return self._profile.forbid_bare_newline == "reject"
 
     def _forget(self) -> Event | None:
         """Drop the transaction and what was forwarded; RESET when the caller has to do so too."""
@@ -321,7 +308,7 @@ class SmtpServer:
         if command.size is not None and 0 < self._profile.size_limit < command.size:
             self._say(replies.about(replies.MAIL_TOO_BIG, command.size))
             return None
-        self._transaction = Transaction(command, client, self._profile.size_limit)
+        self._transaction = Transaction(command, client, self._profile)
         return self._ask(Mail(command.sender, client, command.size))
 
     def _rcpt(self, _verb: str, arguments: str) -> Event | None:
@@ -361,7 +348,7 @@ class SmtpServer:
             transaction.bdat.expect(count, is_last=is_last)
             self._body = transaction.bdat
             return None
-        transaction.bdat = BdatStream(transaction.octets(rejects_bare=self._rejects_bare))
+        transaction.bdat = BdatStream(transaction.octets())
         transaction.bdat.expect(count, is_last=is_last)
         return self._ask(Data(transaction.envelope()))
 
@@ -418,15 +405,9 @@ class SmtpServer:
     def _help(self, _verb: str, _arguments: str) -> None:
         self._say(replies.HELP)
 
-    def _auth(self, _verb: str, _arguments: str) -> None:
-        raise PeerError(replies.NO_AUTH)
-
-    def _not_implemented(self, verb: str, _arguments: str) -> None:
-        raise PeerError(replies.about(replies.NOT_IMPLEMENTED, verb))
-
-    def _http(self, _verb: str, _arguments: str) -> None:
-        """A browser was made to speak to us: what follows may be a mail in the body of its request."""
-        raise PeerError(replies.NOT_HTTP, closes=True)
+    def _never(self, verb: str, _arguments: str) -> None:
+        reply = _REFUSED[verb]
+        raise PeerError(replies.about(reply, verb), closes=reply.code == 421)
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,7 +418,13 @@ class _Command:
     before_tls: bool = False
 
 
-_HTTP: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI")
+# A browser can be made to speak to us; behind its HTTP verb the body of its request may look like a mail.
+_REFUSED: Final[Mapping[str, Reply]] = {
+    "AUTH": replies.NO_AUTH,
+    **dict.fromkeys(("EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"), replies.NOT_IMPLEMENTED),
+    **dict.fromkeys(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"), replies.NOT_HTTP),
+    "PRI": replies.NOT_HTTP,
+}
 _COMMANDS: Final[Mapping[bytes, _Command]] = {
     command.verb.encode(): command
     for command in (
@@ -455,12 +442,6 @@ _COMMANDS: Final[Mapping[bytes, _Command]] = {
         _Command("VRFY", SmtpServer._vrfy),
         _Command("HELP", SmtpServer._help),
         _Command("QUIT", SmtpServer._quit, takes_arguments=False, before_tls=True),
-        _Command("AUTH", SmtpServer._auth),
-        *(_Command(verb, SmtpServer._not_implemented) for verb in ("EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML")),
-        *(_Command(verb, SmtpServer._http, before_tls=True) for verb in _HTTP),
+        *(_Command(verb, SmtpServer._never, before_tls=True) for verb in _REFUSED),
     )
 }
-
-
-def _octets(address: str) -> bytes:
-    return address.encode("utf-8", "surrogateescape")

@@ -7,7 +7,7 @@ The profile comes from the caller; Session and Transaction belong to the engine 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from amavispy.mail.envelope import Client, Envelope, Recipient
@@ -61,20 +61,23 @@ class Session:
         return None if forwarded is None else client_of(forwarded)
 
 
-@dataclass(slots=True)
 class Transaction:
     """What MAIL opened. `size_limit` is octets, 0 for none. `bdat` is there from the first BDAT on.
 
     `has_seen_rcpt`: a RCPT came, be it refused. `has_failed`: a BDAT was refused, so no other one can repair the mail.
     """
 
-    command: MailCommand
-    client: Client | None
-    size_limit: int
-    recipients: list[Recipient] = field(default_factory=list)
-    has_seen_rcpt: bool = False
-    bdat: BdatStream | None = None
-    has_failed: bool = False
+    __slots__ = ("bdat", "client", "command", "has_failed", "has_seen_rcpt", "recipients", "rejects_bare", "size_limit")
+
+    def __init__(self, command: MailCommand, client: Client | None, profile: SmtpProfile) -> None:
+        self.command = command
+        self.client = client
+        self.size_limit = profile.size_limit
+        self.rejects_bare = profile.forbid_bare_newline == "reject"
+        self.recipients: list[Recipient] = []
+        self.has_seen_rcpt = False
+        self.bdat: BdatStream | None = None
+        self.has_failed = False
 
     def envelope(self) -> Envelope:
         mail = self.command
@@ -82,9 +85,9 @@ class Transaction:
         recipients = tuple(self.recipients)
         return Envelope(mail.sender, recipients, client, mail.size, mail.body, mail.smtputf8, mail.ret, mail.envid)
 
-    def octets(self, *, rejects_bare: bool) -> MailOctets:
+    def octets(self) -> MailOctets:
         """What will count and clean this mail's octets."""
-        return MailOctets(rejects_bare=rejects_bare, size_limit=self.size_limit)
+        return MailOctets(rejects_bare=self.rejects_bare, size_limit=self.size_limit)
 
     def why_no_data(self, verb: str, *, is_lmtp: bool) -> Reply | None:
         """The reply when neither DATA nor BDAT can be taken, None when all is well."""

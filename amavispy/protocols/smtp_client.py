@@ -308,7 +308,8 @@ class SmtpClient:
         has_everyone = len(replies) == len(self.answers) and all(reply.is_tempfail for reply in replies)
         if self._errand.needs_all and reason and not has_everyone and not any(reply.is_success for reply in replies):
             text = f"Bail out, one reply for all recipients and not all can have it now: {reason.said}"
-            self._fail("fwd-data-chkpnt", text)
+            self.failure = Failure("fwd-data-chkpnt", text, is_broken=False)
+            self.want = Want.FAILED
 
 
 _ACTIONS: Mapping[tuple[Step, int], Callable[[SmtpClient, Reply, Expected], None]] = {

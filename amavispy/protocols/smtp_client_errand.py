@@ -104,10 +104,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The session broke during `stage`; `text` says how."""
+    """The session came to nothing during `stage`; `text` says how. `is_broken`: by the server, not by our decision."""
 
     stage: str
     text: str
+    is_broken: bool = True
 
 
 @dataclass(frozen=True, slots=True)

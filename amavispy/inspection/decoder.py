@@ -1,0 +1,293 @@
+"""Decoder - takes a mail apart: MIME structure, transfer encodings, file types, and level by level what is packed.
+
+In: a mail's Content. Out: `Decoded`: the flat tree of Parts as amavis numbers it, what could not be looked into, the
+MIME errors, and the *hold* text when a limit stopped it (specification, chapter 6). It works level by level, never
+recursively: level 1 is the MIME structure, level n+1 holds what the parts of level n contained. Attached messages are
+unpacked like archives. It knows nothing of rules, recipients or scanners.
+
+Numbers: the leaves of a MIME structure in the mail's order, then its containers (each between its odd preamble and
+epilogue), then the members of archives.
+
+**Failures:** TimeoutError when the message's time is over. Hostile input is no failure: whatever cannot be decoded
+stays as it is and is still scanned.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from amavispy.deadline import Deadline
+from amavispy.inspection.archives import UNPACKERS, CannotUnpack, Packed, Unpacker
+from amavispy.inspection.budget import Budget, LimitExceeded, Limits
+from amavispy.inspection.file_types import FileTypes
+from amavispy.inspection.mime import MESSAGE_TYPES, Entity, split
+from amavispy.inspection.mime_parameters import text
+from amavispy.inspection.transfer_encodings import IDENTITIES, decode, uuencoded_files
+from amavispy.mail.message import Content, Octets
+from amavispy.mail.verdict import HeaderDefect, Part, Unchecked
+
+_log = logging.getLogger("amavispy.decoder")
+
+_COPIED = 65_536  # smaller slices are copied: cheaper than a view, and they do not hold the mail's mapping
+_MARGIN_LINES = 5
+_ERRORS_LIMIT = 250
+_ODD = re.compile(rb"[^\t\n\r\x20-\x7e]")
+_UU_BEGIN = re.compile(rb"\nbegin +[0-7]{3,4} ")
+_UNPARSED = "Unable to parse, perhaps message contains too many parts"
+_KNOWN_ENCODINGS = frozenset(("base64", "quoted-printable", "x-uuencode", "x-uue", "uuencode"))
+_MINORS = (("U", 0), ("C", 1), ("B", 3))
+_REASONS = {0: "undecipherable", 1: "encrypted", 3: "ambiguous content"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a mail. `mime_errors` is at most one defect; `hold` is "" unless a limit was exceeded."""
+
+    parts: tuple[Part, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
+    mime_errors: tuple[HeaderDefect, ...] = ()
+    hold: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """A Part in the making."""
+
+    number: int
+    location: str
+    parent: _Node | None
+    types: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    short_types: tuple[str, ...] = ()
+    attributes: str = ""
+    octets: bytes | memoryview | None = None
+    children: int = 0
+
+    def marked(self, letters: str) -> None:
+        self.attributes += "".join(letter for letter in letters if letter not in self.attributes)
+
+    def part(self) -> Part:
+        return Part(
+            number=self.number,
+            location=self.location,
+            parent=self.parent.number if self.parent else None,
+            types=self.types,
+            names=self.names,
+            short_types=self.short_types,
+            attributes=self.attributes,
+            size=len(self.octets) if self.octets is not None else 0,
+            octets=self.octets,
+            is_leaf=not self.children,
+        )
+
+
+_Unpack = Callable[[_Node], None]
+
+
+class Decoder:
+    """Made once before forking: it holds libmagic and the table of unpackers, and no state of any mail."""
+
+    def __init__(
+        self, limits: Limits, file_types: FileTypes | None = None, unpackers: Mapping[str, Unpacker] = UNPACKERS
+    ) -> None:
+        self.limits = limits
+        self.file_types = file_types or FileTypes()
+        self.unpackers = unpackers
+
+    def decode(self, content: Content, deadline: Deadline | None = None) -> Decoded:
+        """All parts of the mail. `deadline` bounds the work, unpacker by unpacker."""
+        return _Decoding(self, content, deadline).run()
+
+
+class _Decoding:
+    """One mail's decoding: its nodes so far, its budget, its errors."""
+
+    def __init__(self, decoder: Decoder, content: Content, deadline: Deadline | None) -> None:
+        self.decoder = decoder
+        self.content = content
+        self.deadline = deadline
+        self.budget = Budget(decoder.limits, content.size)
+        self.nodes: list[_Node] = []
+        self.errors: dict[str, None] = {}
+        self.hold = ""
+
+    def run(self) -> Decoded:
+        try:
+            self._add_structure(self.content.octets, None)
+            self._unpack_levels()
+        except LimitExceeded as limit:
+            self.hold = str(limit)
+        self._classify(self.nodes)
+        parts = tuple(node.part() for node in self.nodes)
+        return Decoded(parts, self._unchecked(), self._mime_errors(), self.hold)
+
+    def _unpack_levels(self) -> None:
+        level, first = 1, 0
+        while first < len(self.nodes):
+            current = self.nodes[first:]
+            first = len(self.nodes)
+            self._classify(current)
+            level += 1
+            self._fill_level(current, level)
+
+    def _fill_level(self, nodes: list[_Node], level: int) -> None:
+        """Unpack the nodes of one level; their content is the next. Too deep is only what has content."""
+        entered = False
+        for node in nodes:
+            unpack = self._unpacker(node)
+            if unpack is None:
+                continue
+            if not entered:
+                self.budget.enter_level(level)
+                entered = True
+            if self.deadline:
+                self.deadline.check("decoding")
+            self._unpack(node, unpack)
+
+    # MIME structures
+
+    def _add_structure(self, octets: Octets, parent: _Node | None) -> None:
+        """The entities of a mail, the outermost or an attached one, as nodes."""
+        structure = split(octets, self.decoder.limits.files)
+        self.errors.update(structure.errors)
+        nodes: dict[int, _Node] = {}
+        for entity in structure.entities:
+            nodes[id(entity)] = self._entity_node(entity, octets, nodes, parent)
+        first = len(self.nodes)
+        self._number(structure.entities, nodes, octets)
+        # Charged when all are known: decoding never yields more than there was, and names must not get lost.
+        for node in self.nodes[first:]:
+            self.budget.charge(len(node.octets or b""), "mime_decode")
+            self.budget.add_file()
+        if structure.is_cut:
+            self.errors[_UNPARSED] = None
+            raise LimitExceeded(f"Maximum number of files ({self.decoder.limits.files}) exceeded")
+
+    def _entity_node(self, entity: Entity, octets: Octets, nodes: dict[int, _Node], top: _Node | None) -> _Node:
+        parent = nodes[id(entity.parent)] if entity.parent else top
+        node = self._child(parent, entity.types, entity.names)
+        node.attributes = entity.attributes
+        if not entity.is_container:
+            node.octets = self._decoded(octets, entity, node)
+        return node
+
+    def _decoded(self, octets: Octets, entity: Entity, node: _Node) -> bytes | memoryview:
+        encoding = entity.encodings[0] if entity.encodings else ""
+        if encoding not in IDENTITIES:
+            content: bytes | memoryview = decode(octets[entity.start : entity.end], encoding)
+            if encoding not in _KNOWN_ENCODINGS and "application/octet-stream" not in node.types:
+                node.types += ("application/octet-stream",)  # RFC 2045 6.4
+        else:
+            content = _slice(octets, entity.start, entity.end)
+        return content
+
+    def _number(self, entities: list[Entity], nodes: dict[int, _Node], octets: Octets) -> None:
+        """Leaves first, then containers with their preambles and epilogues, all in the mail's order."""
+        ordered = [nodes[id(e)] for e in entities if not e.is_container]
+        for entity in entities:
+            if entity.is_container:
+                node = nodes[id(entity)]
+                ordered += self._margin(node, octets, entity.preamble, "preamble")
+                ordered.append(node)
+                ordered += self._margin(node, octets, entity.epilogue, "epilogue")
+        for node in ordered:
+            node.number = len(self.nodes) + 1
+            self.nodes.append(node)
+
+    def _margin(self, container: _Node, octets: Octets, span: tuple[int, int], name: str) -> Iterator[_Node]:
+        """A container's preamble or epilogue, when there is more to it than the usual line for old readers."""
+        if span[1] - span[0] <= 1:
+            return
+        content = _slice(octets, *span)
+        if bytes(content[:_COPIED]).count(b"\n") > _MARGIN_LINES or _ODD.search(content):
+            yield _Node(0, container.location, container.parent, names=(name,), octets=content)
+
+    def _child(self, parent: _Node | None, types: tuple[str, ...], names: tuple[str, ...]) -> _Node:
+        """A new node below `parent`, not numbered yet."""
+        if parent is None:
+            return _Node(0, "1", None, types, names)
+        parent.children += 1
+        return _Node(0, f"{parent.location}/{parent.children}", parent, types, names)
+
+    # Types and unpacking
+
+    def _classify(self, nodes: list[_Node]) -> None:
+        for node in nodes:
+            if node.octets is not None and not node.short_types:
+                node.short_types = self.decoder.file_types.of(node.octets)
+                if "pgp.enc" in node.short_types:
+                    node.marked("C")
+
+    def _unpacker(self, node: _Node) -> _Unpack | None:
+        """What takes this node apart: an attached message, uuencoded files in a text, or an archive."""
+        if node.octets is None or node.children:
+            return None
+        if "mail" in node.short_types or not MESSAGE_TYPES.isdisjoint(node.types):
+            return self._unpack_message
+        if ("asc" in node.short_types or "txt" in node.short_types) and _has_uuencoded(node.octets):
+            return self._unpack_uuencoded
+        table = self.decoder.unpackers
+        return self._unpack_archive if any(short in table for short in node.short_types) else None
+
+    def _unpack(self, node: _Node, unpack: _Unpack) -> None:
+        try:
+            unpack(node)
+        except CannotUnpack as fault:
+            node.marked(fault.attributes)
+            _log.info("Decoding of p%03d (%s) failed, leaving it unpacked: %s", node.number, node.short_types, fault)
+
+    def _unpack_message(self, node: _Node) -> None:
+        self._add_structure(bytes(node.octets or b""), node)
+
+    def _unpack_uuencoded(self, node: _Node) -> None:
+        for name, content in uuencoded_files(bytes(node.octets or b"")):
+            self.budget.charge(len(content), "do_uudecode")
+            child = self._child(node, ("application/octet-stream",), (text(name),))
+            child.octets = content
+            self._append(child)
+
+    def _unpack_archive(self, node: _Node) -> None:
+        packed = Packed(node.octets or b"", node.names)
+        unpack = next(self.decoder.unpackers[t] for t in node.short_types if t in self.decoder.unpackers)
+        for member in unpack(packed, self.budget):
+            child = self._child(node, (), member.names)
+            child.octets = member.octets
+            child.attributes = member.attributes
+            self._append(child)
+
+    def _append(self, node: _Node) -> None:
+        node.number = len(self.nodes) + 1
+        self.nodes.append(node)
+        self.budget.add_file()
+
+    # What is left to say
+
+    def _unchecked(self) -> tuple[Unchecked, ...]:
+        """One finding a kind: what could not be inspected, and why (specification, chapter 6.6)."""
+        found: dict[int, str] = {}
+        for node in self.nodes:
+            for minor in _minors(node.attributes):
+                found.setdefault(minor, f"{_REASONS[minor]}: p{node.number:03d}")
+        if self.hold:
+            found[2] = self.hold
+        return tuple(Unchecked(minor, found[minor]) for minor in sorted(found))
+
+    def _mime_errors(self) -> tuple[HeaderDefect, ...]:
+        if not self.errors:
+            return ()
+        return (HeaderDefect(1, f"MIME error: {'; '.join(self.errors)[:_ERRORS_LIMIT]}"),)
+
+
+def _slice(octets: Octets, start: int, end: int) -> bytes | memoryview:
+    return octets[start:end] if end - start <= _COPIED else memoryview(octets)[start:end]
+
+
+def _minors(attributes: str) -> Iterator[int]:
+    return (minor for letter, minor in _MINORS if letter in attributes)
+
+
+def _has_uuencoded(octets: bytes | memoryview) -> bool:
+    return bytes(octets[:6]) == b"begin " or _UU_BEGIN.search(octets) is not None

@@ -47,7 +47,10 @@ def private_directory(prefix: str) -> Path:
 class RunningDaemon:
     """`amavispy foreground` on the given configuration. `home` is $MYHOME; the log is `home/amavispy.log`."""
 
-    def __init__(self, config: str, *, home: Path | None = None, command: str = "foreground") -> None:
+    def __init__(
+        self, config: str, *, home: Path | None = None, command: str = "foreground", extra: tuple[str, ...] = ()
+    ) -> None:
+        self.extra = extra
         self.directory = private_directory("test")
         self.home = home or self.directory / "home"
         self.log_path = self.home / "amavispy.log"
@@ -65,13 +68,26 @@ class RunningDaemon:
             stdout=self.stderr,
             stderr=self.stderr,
         )
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except AssertionError:
+            self.stop()
+            raise
 
     @property
     def options(self) -> list[str]:
         options = ["-c", str(self.config_path), "-H", str(self.home), "-u", USER]
         options += ["-g", GROUP] if GROUP else ["-X", "no_conf_file_writable_check"]
-        return [*options, "-P", str(self.home / "amavispy.pid"), "--set", f'logfile="{self.log_path}"', "--set", "do_syslog=false"]
+        return [
+            *options,
+            "-P",
+            str(self.home / "amavispy.pid"),
+            "--set",
+            f'logfile="{self.log_path}"',
+            "--set",
+            "do_syslog=false",
+            *self.extra,
+        ]
 
     def _make_home(self) -> None:
         for path in (self.home, self.home / "tmp", self.home / "quarantine"):
@@ -109,7 +125,9 @@ class RunningDaemon:
         return (self.directory / "stderr").read_text(errors="replace")
 
     def wait_for_log(self, text: str, count: int = 1) -> str:
-        wait_until(lambda: self.log().count(text) >= count, f"{count} x {text!r} in the log:\n{self.log()}\n{self.output()}")
+        wait_until(
+            lambda: self.log().count(text) >= count, f"{count} x {text!r} in the log:\n{self.log()}\n{self.output()}"
+        )
         return self.log()
 
     def stop(self) -> None:

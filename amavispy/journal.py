@@ -1,0 +1,189 @@
+"""Journal - the log: one line a mail, timings, and everything that any part of the program has to say.
+
+Diagnostics come through Python's `logging` ("amavispy..."); the Journal's handler gives them the "(log_id) " of the
+mail in work, amavis' "(!)" and "(!!)" marks and the syslog priority. What is below the level of the bank in force costs
+one comparison: `task` sets the loggers' own level. amavis' levels: -2 is ERROR, -1 WARNING, 0 NOTICE (25), 1 INFO,
+2 is 15, 3 and more DEBUG.
+
+In: Message, bank, Verdict and Outcome. Out: lines to a transport. It must not know how a mail is processed.
+
+Failures: `record` and `refused` never raise: at that point the mail is delivered or answered. What goes wrong in them
+is logged as an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+
+from amavispy.log_entry import entries, escaped
+from amavispy.log_transports import DEBUG, ERR, INFO, NOTICE, WARNING, Transport
+from amavispy.mail.envelope import Envelope
+from amavispy.mail.message import Message
+from amavispy.mail.outcome import Outcome
+from amavispy.mail.reply import Reply
+from amavispy.mail.verdict import Verdict
+from amavispy.policy.bank import PolicyBank
+from amavispy.policy.settings import Settings
+
+_PYTHON_LEVELS = {-2: 40, -1: 30, 0: 25, 1: 20, 2: 15}
+_ROOT = "amavispy"
+
+
+class Timings:
+    """How long a mail's steps took. Make it when the mail begins; `mark` ends a step."""
+
+    __slots__ = ("_cpu", "_marks", "_start")
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._cpu = time.process_time()
+        self._marks: list[tuple[str, float]] = []
+
+    def mark(self, step: str) -> None:
+        """The step of this name has just ended."""
+        self._marks.append((step, time.monotonic()))
+
+    @property
+    def milliseconds(self) -> int:
+        """Since the beginning."""
+        return int((time.monotonic() - self._start) * 1000 + 0.5)
+
+    @property
+    def steps(self) -> tuple[tuple[str, float], ...]:
+        """(step, seconds), in order; for counters."""
+        starts = [self._start, *(at for _, at in self._marks)]
+        return tuple((step, at - begun) for (step, at), begun in zip(self._marks, starts, strict=False))
+
+    def report(self) -> str:
+        """`TIMING [total 176 ms, cpu 12 ms] - receive: 4.3 (2%)2, decoding: 10 (6%)8, rundown: 0.5 (0%)100`."""
+        now = time.monotonic()
+        total = max(now - self._start, 1e-6)
+        pieces, before = [], self._start
+        for step, at in (*self._marks, ("rundown", now)):
+            spent = (at - before) * 1000
+            share, so_far = 100 * (at - before) / total, 100 * (at - self._start) / total
+            pieces.append(f"{step}: {spent:.{0 if spent >= 5 else 1}f} ({share:.0f}%){so_far:.0f}")
+            before = at
+        cpu = (time.process_time() - self._cpu) * 1000
+        return f"TIMING [total {total * 1000:.0f} ms, cpu {cpu:.0f} ms] - {', '.join(pieces)}"
+
+
+class Journal:
+    """Writes to one transport. `settings` are the base bank's: level, identity and facility outside of any task."""
+
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        self._transport = transport
+        self._base = settings
+        self._settings = settings
+        self._head = ""
+        self._logger = logging.getLogger(_ROOT)
+
+    def install(self) -> None:
+        """Receive what the loggers below "amavispy" say, instead of any Journal before."""
+        for handler in [h for h in self._logger.handlers if isinstance(h, _Handler)]:
+            self._logger.removeHandler(handler)
+        self._logger.addHandler(_Handler(self))
+        self._logger.propagate = False
+        self._set_level()
+
+    def reopen(self) -> None:
+        """Start a new file or socket, after a rotation."""
+        self._transport.reopen()
+
+    def task(self, log_id: str, bank: PolicyBank) -> _Task:
+        """A context in which every line bears the log id and the bank's level, identity and facility hold."""
+        return _Task(self, log_id, bank.settings)
+
+    def record(self, message: Message, bank: PolicyBank, verdict: Verdict, outcome: Outcome, timings: Timings) -> None:
+        """The mail's entry at level 0, its timings at level 2. Never raises."""
+        try:
+            level = bank.settings.log_level
+            if level >= 0:
+                for line in entries(message, bank, verdict, outcome, timings.milliseconds):
+                    self.write(0, line)
+            if level >= 2:
+                self.write(2, f"size: {message.content.size}, {timings.report()}")
+        except Exception:  # the mail is delivered: nothing may make the client send it again
+            self._logger.exception("journal: cannot record %s", message.ids.mail_id)
+
+    def refused(self, envelope: Envelope, reply: Reply) -> None:
+        """A mail that never became a message or could not be processed: who, to whom and what the client heard."""
+        to = ",".join(f"<{recipient.address}>" for recipient in envelope.recipients)
+        self.write(-1, f"Refused <{envelope.sender}> -> {to}, {reply}")
+
+    def write(self, level: int, text: str) -> None:
+        """One line at amavis' level, whatever the level in force; the caller has compared."""
+        settings = self._settings
+        mark = "" if level >= 0 else "(!)" if level == -1 else "(!!)"
+        self._transport.write(
+            self._head, f"{mark}{escaped(text)}", _priority(level), settings.syslog_ident, settings.syslog_facility
+        )
+
+    def enter(self, head: str, settings: Settings) -> None:
+        """Begin a task (`task` is the way to call this)."""
+        self._head = head
+        self._settings = settings
+        self._set_level()
+
+    def leave(self) -> None:
+        """Back to the base bank's settings."""
+        self.enter("", self._base)
+
+    def _set_level(self) -> None:
+        """Only when it differs: changing a logger's level empties the caches of all of them."""
+        wanted = _PYTHON_LEVELS.get(self._settings.log_level, 10 if self._settings.log_level > 2 else 40)
+        if self._logger.level != wanted:
+            self._logger.setLevel(wanted)
+
+
+class _Task:
+    __slots__ = ("_head", "_journal", "_settings")
+
+    def __init__(self, journal: Journal, log_id: str, settings: Settings) -> None:
+        self._journal = journal
+        self._head = f"({log_id}) "
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        self._journal.enter(self._head, self._settings)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.leave()
+
+
+class _Handler(logging.Handler):
+    """Takes records of the standard library to the journal; a traceback follows line by line."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = _amavis_level(record.levelno)
+            self._journal.write(level, record.getMessage())
+            if record.exc_info:
+                for line in logging.Formatter().formatException(record.exc_info).splitlines():
+                    self._journal.write(level, line)
+        except Exception:  # logging must never break what it tells about (logging.Handler's own contract)
+            self.handleError(record)
+
+
+def _amavis_level(levelno: int) -> int:
+    if levelno >= 40:
+        return -2
+    if levelno >= 30:
+        return -1
+    return 0 if levelno >= 25 else 1 if levelno >= 20 else 2 if levelno >= 15 else 3
+
+
+def _priority(level: int) -> int:
+    if level >= 3:
+        return DEBUG
+    if level >= 1:
+        return INFO
+    return NOTICE if level == 0 else WARNING if level == -1 else ERR

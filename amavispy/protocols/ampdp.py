@@ -36,6 +36,7 @@ _UNSAFE = re.compile(rb"[^\x21-\x24\x26-\x7e]")
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 _DIRECTORY = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]+)+")
 _FILE = re.compile(r"/(?!\.{1,2}\Z)[A-Za-z0-9_.-]+")
+_TAG_LEAST = 3  # a shorter tag may be part of somebody's subject, so it is never removed
 _RETURN_VALUES = {ExitCode.TEMPFAIL: "tempfail", ExitCode.REJECT: "reject", ExitCode.DISCARD: "discard"}
 
 Attributes = Iterable[tuple[str, Sequence[str]]]
@@ -270,10 +271,10 @@ def _subjects(fields: list[HeaderField], tag: str) -> list[tuple[str, Sequence[s
 
 
 def _tagged(field: HeaderField, tag: str) -> str:
-    """The field's text as it stands, folds as LF, behind the tag; the same tag is not put twice."""
+    """The field's text as it stands, folds as LF, behind the tag; earlier copies of the tag go."""
     body = field.octets.partition(b":")[2].rstrip(b"\r\n").replace(b"\r\n", b"\n")
     text = body.lstrip(b" \t").decode("utf-8", "surrogateescape")
-    return tag + text.removeprefix(tag)
+    return tag + (text.replace(tag, "") if len(tag) >= _TAG_LEAST else text)
 
 
 def _name(field: HeaderField) -> str:

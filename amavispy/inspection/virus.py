@@ -1,0 +1,227 @@
+"""Virus - what is scanned for viruses, and scanning it with clamd.
+
+What clamd gets: the mail as it came in, in one piece, for clamd takes mails apart by itself. It gets decoded parts as
+well where it could not do so or where its reading may differ from ours: members that our own decoders found, and every
+leaf when a part is ambiguous or undecipherable, or when the mail's first line is none of those by which clamd knows a
+mail (measured with 1.4.6: with `DKIM-Signature:` on top it sees a text and decodes nothing). How many parts there may
+be is the decoder's limit; a few are under way at a time.
+
+Over a Unix socket clamd gets descriptors: the spool file's, or memory files; over TCP the octets. The connection is
+kept for the next mail (IDSESSION). Found broken, or breaking before all answers are there, it is made anew once.
+
+**Failures:** none after the start: what goes wrong is the VirusScan's `error`, and never means clean. A finding
+outweighs an error. At the start ValueError for an improper address.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from amavispy.inspection.wire import Buffer, DaemonAddress, Wire
+from amavispy.mail.message import Content, Octets
+from amavispy.mail.verdict import Part, VirusScan
+from amavispy.policy.settings import ScannerSpec
+from amavispy.protocols.clamd import Answer, ClamdError, ClamdSession
+
+_WINDOW = 8  # requests under way at a time; their answers fit into any socket buffer
+_MAIL_TO_CLAMD = (b"Received: ", b"Return-Path: ", b"Delivered-To: ", b"From: ", b"Subject: ")
+_DOUBTFUL = frozenset("BU")
+
+Scannable = tuple[Octets | memoryview, int | None]  # the octets, and a descriptor of exactly these
+
+
+def everything(content: Content, parts: Sequence[Part]) -> list[Scannable]:
+    """The mail and all its decoded leaves."""
+    return [(content.octets, content.descriptor), *_leaves(parts)]
+
+
+def what_clamd_needs(content: Content, parts: Sequence[Part]) -> list[Scannable]:
+    """The mail, and those decoded leaves that clamd may not find in it by itself."""
+    is_doubtful = any(part.attributes and _DOUBTFUL.intersection(part.attributes) for part in parts)
+    if is_doubtful or not content.octets[:16].startswith(_MAIL_TO_CLAMD):
+        return everything(content, parts)
+    return [(content.octets, content.descriptor), *_leaves(_unpacked_by_us(parts))]
+
+
+def _unpacked_by_us(parts: Sequence[Part]) -> Iterator[Part]:
+    """Parts below anything but the containers of MIME. Parents stand before their children."""
+    unpacked: set[int | None] = set()
+    for part in parts:
+        if part.parent in unpacked:
+            yield part
+        if part.parent in unpacked or not _is_mime_container(part):
+            unpacked.add(part.number)
+
+
+def _leaves(parts: Iterable[Part]) -> Iterator[Scannable]:
+    return ((part.octets, None) for part in parts if part.is_leaf and part.octets is not None)
+
+
+def _is_mime_container(part: Part) -> bool:
+    return part.octets is None and bool(part.types) and part.types[0].startswith(("multipart/", "message/"))
+
+
+# --- clamd
+
+
+class _Link:
+    """A connection to clamd, and where its session stands."""
+
+    __slots__ = ("session", "wire")
+
+    def __init__(self, address: DaemonAddress) -> None:
+        self.wire = Wire(address)
+        self.session = ClamdSession()
+
+
+class ClamdScanner:
+    """One clamd, with the connection that is idle now. Made before the fork, it connects in the worker."""
+
+    def __init__(self, spec: ScannerSpec) -> None:
+        self.spec = spec
+        self._address = DaemonAddress.parse(spec.address)
+        self._idle: _Link | None = None
+
+    def start(self, objects: list[Scannable], ends_at: float) -> ClamdDialogue:
+        """Begin scanning: as much as possible is sent at once."""
+        dialogue = ClamdDialogue(self, [scannable for scannable in objects if len(scannable[0])], ends_at)
+        dialogue.begin(self._healthy_link())
+        return dialogue
+
+    def connect(self) -> _Link:
+        return _Link(self._address)
+
+    def keep(self, link: _Link) -> None:
+        """Keep the connection of a finished dialogue for the next one."""
+        if self._idle:
+            link.wire.close()
+        else:
+            self._idle = link
+
+    def _healthy_link(self) -> _Link | None:
+        link, self._idle = self._idle, None
+        if link and not link.wire.is_quiet:  # clamd was restarted, or ended an idle session
+            link.wire.close()
+            return None
+        return link
+
+
+class ClamdDialogue:
+    """The scan of one mail by one clamd."""
+
+    __slots__ = ("_error", "_is_reused", "_link", "_names", "_objects", "_pending", "_scanner", "ends_at")
+
+    def __init__(self, scanner: ClamdScanner, objects: list[Scannable], ends_at: float) -> None:
+        self.ends_at = ends_at
+        self._scanner = scanner
+        self._objects = objects
+        self._pending: deque[Scannable] = deque()
+        self._names: list[str] = []
+        self._error = ""
+        self._link: _Link | None = None
+        self._is_reused = False
+
+    @property
+    def interest(self) -> int:
+        return self._link.wire.interest if self._link else 0
+
+    def fileno(self) -> int:
+        assert self._link
+        return self._link.wire.fileno()
+
+    def begin(self, link: _Link | None) -> None:
+        """Ask for everything, on this idle connection or on a new one. Nothing is said of nothing."""
+        self._pending = deque(self._objects)
+        self._is_reused = link is not None
+        if not self._objects:
+            return
+        try:
+            self._link = link or self._scanner.connect()
+        except OSError as error:
+            self._error = _worded(error)
+        self.advance()
+
+    def advance(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        try:
+            self._exchange(link)
+        except (OSError, ClamdError) as error:
+            self._lost(link, error)
+
+    def expire(self) -> None:
+        if self._link:
+            self._link.wire.close()
+            self._link, self._error = None, "no answer in time"
+
+    def result(self) -> VirusScan:
+        spec = self._scanner.spec
+        names = tuple(dict.fromkeys(self._names))
+        return VirusScan(spec.name, names, bool(names), "" if names else self._error, spec.on_failure)
+
+    def _exchange(self, link: _Link) -> None:
+        self._ask(link)
+        octets = link.wire.pump()
+        if octets is None:
+            return
+        if not octets:
+            raise ClamdError("clamd closed the connection")
+        for answer in link.session.receive(octets):
+            self._note(answer)
+        if self._pending:
+            self._ask(link)
+        elif not link.session.outstanding:
+            self._finish(link)
+
+    def _ask(self, link: _Link) -> None:
+        while self._pending and link.session.outstanding < _WINDOW:
+            octets, descriptor = self._pending.popleft()
+            if not link.wire.address.path:
+                before, behind = link.session.ask_stream(len(octets))
+                link.wire.queue(before, _buffer(octets), behind)
+            elif descriptor is not None:
+                link.wire.send_descriptor(link.session.ask_descriptor(), descriptor)
+            else:
+                _send_in_memory_file(link, octets)
+
+    def _note(self, answer: Answer) -> None:
+        if answer.name:
+            self._names.append(answer.name)
+        self._error = self._error or answer.error
+
+    def _finish(self, link: _Link) -> None:
+        self._link = None
+        if self._error:
+            link.wire.close()
+        else:
+            self._scanner.keep(link)
+
+    def _lost(self, link: _Link, error: Exception) -> None:
+        link.wire.close()
+        self._link = None
+        if self._is_reused and not self._error:  # not clamd's word on this mail, but the end of an old connection
+            self.begin(None)
+        else:
+            self._error = self._error or _worded(error)
+
+
+def _send_in_memory_file(link: _Link, octets: Octets | memoryview) -> None:
+    descriptor = os.memfd_create("mail", os.MFD_CLOEXEC)
+    try:
+        written = os.write(descriptor, octets)
+        while written < len(octets):
+            written += os.write(descriptor, memoryview(octets)[written:])
+        link.wire.send_descriptor(link.session.ask_descriptor(), descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _buffer(octets: Octets | memoryview) -> Buffer:
+    return octets if isinstance(octets, bytes) else memoryview(octets)
+
+
+def _worded(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -1,0 +1,85 @@
+"""Yara - scanning a mail with YARA rules, in this process.
+
+Rules come from the package ("builtin"), from files, or from directories of *.yar and *.yara files. They are compiled in
+the constructor, before workers are forked; the scanner made there serves every worker. It gets the mail as it came in
+and every decoded leaf. yara-x has no time limit here (that would start a thread), but it matches in linear time and
+the deadline is checked between parts.
+
+**Failures:** none after the start: what goes wrong is the VirusScan's `error`, and a finding outweighs it. At the start
+ValueError for rules that cannot be read or compiled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yara_x
+
+from amavispy.inspection.virus import Scannable
+from amavispy.mail.message import Octets
+from amavispy.mail.verdict import VirusScan
+from amavispy.policy.settings import ScannerSpec
+
+_BUILTIN = "builtin"
+_BUILTIN_DIRECTORY = Path(__file__).with_name("yara_rules")
+
+
+class YaraScanner:
+    """Compiled rules and a scanner for them. A match is named by its rule's meta `name`, else by its identifier."""
+
+    def __init__(self, spec: ScannerSpec) -> None:
+        self.spec = spec
+        self._scanner = yara_x.Scanner(compiled(spec.rules or (_BUILTIN,)))
+
+    def scan(self, objects: list[Scannable], ends_at: float) -> VirusScan:
+        """Scan one after the other."""
+        spec = self.spec
+        names: list[str] = []
+        error = ""
+        try:
+            for octets, descriptor in objects:
+                if time.monotonic() >= ends_at:
+                    error = "out of time"
+                    break
+                names += self._matches(octets, descriptor)
+        except (yara_x.ScanError, yara_x.TimeoutError, OSError) as failure:
+            error = str(failure)
+        unique = tuple(dict.fromkeys(names))
+        return VirusScan(spec.name, unique, bool(unique), "" if unique else error, spec.on_failure)
+
+    def _matches(self, octets: Octets | memoryview, descriptor: int | None) -> list[str]:
+        if isinstance(octets, bytes) or descriptor is None:
+            found = self._scanner.scan(_as_bytes(octets))
+        else:  # mapped by the scanner itself, so that a large mail is not copied
+            found = self._scanner.scan_file(f"/proc/self/fd/{descriptor}")
+        return [str(dict(rule.metadata).get("name", rule.identifier)) for rule in found.matching_rules]
+
+
+def _as_bytes(octets: Octets | memoryview) -> bytes:
+    """yara-x takes bytes alone; a view of a whole bytes object gives that object instead of a copy."""
+    if isinstance(octets, memoryview) and type(octets.obj) is bytes and len(octets.obj) == octets.nbytes:
+        return octets.obj
+    return octets if isinstance(octets, bytes) else bytes(octets)
+
+
+def compiled(sources: Sequence[str]) -> yara_x.Rules:
+    """The rules of all sources, each file in a name space of its own. ValueError names the fault."""
+    compiler = yara_x.Compiler()
+    for source in sources:
+        try:
+            for path in _files(source):
+                compiler.new_namespace(str(path))
+                compiler.add_include_dir(str(path.parent))
+                compiler.add_source(path.read_text(), origin=str(path))
+        except (OSError, UnicodeDecodeError, yara_x.CompileError) as error:
+            raise ValueError(f"YARA rules {source}: {error}") from error
+    return compiler.build()
+
+
+def _files(source: str) -> list[Path]:
+    path = _BUILTIN_DIRECTORY if source == _BUILTIN else Path(source)
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in (".yar", ".yara"))

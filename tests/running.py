@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -48,7 +49,13 @@ class RunningDaemon:
     """`amavispy foreground` on the given configuration. `home` is $MYHOME; the log is `home/amavispy.log`."""
 
     def __init__(
-        self, config: str, *, home: Path | None = None, command: str = "foreground", extra: tuple[str, ...] = ()
+        self,
+        config: str,
+        *,
+        home: Path | None = None,
+        command: str = "foreground",
+        extra: tuple[str, ...] = (),
+        full_tempbase: bool = False,
     ) -> None:
         self.extra = extra
         self.directory = private_directory("test")
@@ -62,7 +69,7 @@ class RunningDaemon:
         (self.directory / "notify").chmod(0o777)
         self.stderr = open(self.directory / "stderr", "w+b")  # noqa: SIM115 - lives as long as the daemon
         self.process = subprocess.Popen(
-            [AMAVISPY, command, *self.options],
+            [*(self._with_full_tempbase() if full_tempbase else []), AMAVISPY, command, *self.options],
             env={**os.environ, "NOTIFY_SOCKET": str(self.directory / "notify")},
             stdin=subprocess.DEVNULL,
             stdout=self.stderr,
@@ -88,6 +95,11 @@ class RunningDaemon:
             "do_syslog=false",
             *self.extra,
         ]
+
+    def _with_full_tempbase(self) -> list[str]:
+        """Run with a file system of 1 MiB below $MYHOME/tmp, which nobody else sees."""
+        mount = f"mount -t tmpfs -o size=1m,mode=0777 none {self.home}/tmp"
+        return ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$0" "$@"']
 
     def _make_home(self) -> None:
         for path in (self.home, self.home / "tmp", self.home / "quarantine"):
@@ -116,6 +128,12 @@ class RunningDaemon:
         """The process ids of all children of the master, the gateway included."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
+
+    def states(self) -> str:
+        """The state letters of all workers, as `amavispy status` shows them."""
+        command = [AMAVISPY, "status", "--json", *self.options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        return "".join(process.get("state", "") for process in json.loads(done.stdout)["processes"])
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

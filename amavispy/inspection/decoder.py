@@ -44,7 +44,7 @@ _REASONS = {0: "undecipherable", 1: "encrypted", 3: "ambiguous content"}
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What became of a mail. `mime_errors` is at most one defect; `hold` is "" unless a limit was exceeded."""
+    """What became of a mail. Parents stand before their children in `parts`, each level by number. `mime_errors` is at most one defect; `hold` is "" unless a limit was exceeded."""
 
     parts: tuple[Part, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
@@ -121,7 +121,8 @@ class _Decoding:
         except LimitExceeded as limit:
             self.hold = str(limit)
         self._classify(self.nodes)
-        parts = tuple(node.part() for node in self.nodes)
+        # Parents before their children, who have the lower numbers in a MIME structure.
+        parts = tuple(node.part() for node in sorted(self.nodes, key=_depth))
         return Decoded(parts, self._unchecked(), self._mime_errors(), self.hold)
 
     def _unpack_levels(self) -> None:
@@ -283,6 +284,10 @@ class _Decoding:
 
 def _slice(octets: Octets, start: int, end: int) -> bytes | memoryview:
     return octets[start:end] if end - start <= _COPIED else memoryview(octets)[start:end]
+
+
+def _depth(node: _Node) -> int:
+    return node.location.count("/")
 
 
 def _minors(attributes: str) -> Iterator[int]:

@@ -1,0 +1,137 @@
+"""Inspector - finds out what a mail is: decides which checks are needed, runs them, and puts the Verdict together.
+
+In: the message, its policy bank, what the lists say of each recipient, the deadline. Out: a Verdict, facts only. A
+check that every recipient bypasses is not done at all; one that a single recipient wants is done once, for the mail.
+Virus and spam scanners see the raw mail even when a limit stopped the decoder.
+
+**Failures:** TimeoutError when the message's time is over. Anything else that gets out of here is a bug; the session
+answers 451 and the mail stays with the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from amavispy.deadline import Deadline
+from amavispy.inspection.banned import BannedTables
+from amavispy.inspection.decoder import Decoded
+from amavispy.inspection.header_checks import check_header
+from amavispy.mail.envelope import Envelope
+from amavispy.mail.message import Content, Message
+from amavispy.mail.verdict import Banned, HeaderDefect, Part, SpamScan, Verdict, VirusScan
+from amavispy.policy.bank import PolicyBank
+from amavispy.policy.recipient import RecipientPolicy
+from amavispy.policy.settings import ScannerSpec, Settings
+
+Recipients = tuple[RecipientPolicy, ...]
+Mark = Callable[[str], object]
+_NOTHING = Decoded()
+
+
+class DecodesMail(Protocol):
+    """What the inspector asks of a decoder."""
+
+    def decode(self, content: Content, deadline: Deadline | None = None) -> Decoded: ...
+
+
+class ScansMail(Protocol):
+    """What the inspector asks of the scanners: one result for each of `virus` and `spam`, in order."""
+
+    def scan(
+        self,
+        content: Content,
+        parts: tuple[Part, ...],
+        envelope: Envelope,
+        virus: tuple[ScannerSpec, ...],
+        spam: tuple[ScannerSpec, ...],
+        deadline: Deadline,
+    ) -> tuple[tuple[VirusScan, ...], tuple[SpamScan, ...]]: ...
+
+
+def _unmarked(step: str) -> None:
+    """Nobody wants to know how long a step took."""
+
+
+class Inspector:
+    """Made once before forking; holds compiled rules and no state of any mail."""
+
+    def __init__(self, decoder: DecodesMail, scanning: ScansMail) -> None:
+        self._decoder = decoder
+        self._scanning = scanning
+        self._banned = BannedTables()
+
+    def prepare(self, settings: Settings) -> None:
+        """Compile what a bank's settings need, before the workers are forked."""
+        self._banned.prepare(settings.banned_filename_re)
+
+    def inspect(
+        self,
+        message: Message,
+        bank: PolicyBank,
+        recipients: Recipients,
+        deadline: Deadline,
+        mark: Mark = _unmarked,
+    ) -> Verdict:
+        """Everything that can be found out about the mail. `mark(step)` is called at the end of each step done."""
+        settings = bank.settings
+        virus, spam = _scanners(settings, recipients)
+        decoded = _NOTHING
+        if _needs_parts(settings, recipients, virus):
+            decoded = self._decoder.decode(message.content, deadline)
+            mark("decode")
+        defects = _header_defects(message, settings, recipients, decoded)
+        mark("check_header")
+        banned = self._find_banned(decoded.parts, settings, recipients)
+        mark("check_banned")
+        virus_scans: tuple[VirusScan, ...] = ()
+        spam_scans: tuple[SpamScan, ...] = ()
+        if virus or spam:
+            virus_scans, spam_scans = self._scanning.scan(
+                message.content, decoded.parts, message.envelope, virus, spam, deadline
+            )
+            mark("scan")
+        return Verdict(
+            parts=decoded.parts,
+            unchecked=decoded.unchecked,
+            virus_scans=virus_scans,
+            spam_scans=spam_scans,
+            banned=banned,
+            header_defects=defects,
+            hold=decoded.hold,
+        )
+
+    def _find_banned(
+        self, parts: tuple[Part, ...], settings: Settings, recipients: Recipients
+    ) -> tuple[Banned | None, ...]:
+        """One entry a recipient. Within a bank all have the same rules, so the search is done once."""
+        if not parts or not _wants_banned(settings, recipients):
+            return (None,) * len(recipients)
+        found = self._banned.prepare(settings.banned_filename_re).find(parts)
+        return tuple(None if recipient.bypass.banned else found for recipient in recipients)
+
+
+def _scanners(settings: Settings, recipients: Recipients) -> tuple[tuple[ScannerSpec, ...], tuple[ScannerSpec, ...]]:
+    """The virus and spam scanners that some recipient wants."""
+    virus = () if all(r.bypass.virus for r in recipients) else settings.av_scanners
+    spam = () if all(r.bypass.spam for r in recipients) else settings.spam_scanners
+    return virus, spam
+
+
+def _wants_banned(settings: Settings, recipients: Recipients) -> bool:
+    return bool(settings.banned_filename_re) and not all(r.bypass.banned for r in recipients)
+
+
+def _needs_parts(settings: Settings, recipients: Recipients, virus: tuple[ScannerSpec, ...]) -> bool:
+    """Is there anybody who would look at the parts? (specification, chapter 6.1)"""
+    return not settings.bypass_decode_parts and (bool(virus) or _wants_banned(settings, recipients))
+
+
+def _header_defects(
+    message: Message, settings: Settings, recipients: Recipients, decoded: Decoded
+) -> tuple[HeaderDefect, ...]:
+    tests = settings.allowed_header_tests
+    if not tests or all(r.bypass.header for r in recipients):
+        return ()
+    defects = check_header(message.content.headers, tests, smtputf8=message.envelope.smtputf8)
+    return defects + decoded.mime_errors if "mime" in tests else defects

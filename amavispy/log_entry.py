@@ -15,12 +15,12 @@ Failures: none known; the caller takes any for a bug.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Address, ip_address
 
 from amavispy.mail.disposition import Destiny
 from amavispy.mail.envelope import Client
-from amavispy.mail.headers import HeaderField
 from amavispy.mail.message import Content, Message
 from amavispy.mail.outcome import Outcome, RecipientOutcome
 from amavispy.mail.verdict import Category, ContentsCategory, Verdict
@@ -46,6 +46,7 @@ _TYPES = {
 _ENCRYPTED = 1  # UNCHECKED minor
 _STATUSES = {Destiny.TEMPFAIL: "TempFailed", Destiny.REJECT: "Rejected", Destiny.DISCARD: "Discarded"}
 _SAID = re.compile(r"from MTA\([^)]*\): (.*)", re.S)
+_FIELD = re.compile(rb"^(message-id|resent-message-id|received)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I | re.M)
 _MESSAGE_ID = re.compile(rb"<([^<>]*)")
 _COMMENT = re.compile(rb"\([^()]*\)")
 _BY = re.compile(rb"\sby\s", re.I)
@@ -133,20 +134,21 @@ def _where(bank: PolicyBank, client: Client, oldest: str) -> str:
     return f"{text}[{oldest}] " if oldest else text
 
 
-def _middle(message: Message, outcome: Outcome, marks: dict[bytes, list[HeaderField]]) -> str:
+def _middle(message: Message, outcome: Outcome, marks: dict[bytes, deque[bytes]]) -> str:
     text = f", quarantine: {escaped(','.join(outcome.quarantine))}" if outcome.quarantine else ""
     if message.envelope.client.queue_id:
         text += f", Queue-ID: {escaped(message.envelope.client.queue_id)}"
-    for name, fields in (("Message-ID", marks[b"message-id"]), ("Resent-Message-ID", marks[b"resent-message-id"])):
-        if fields and (identity := _message_id(fields[0].value)):
+    for name, values in (("Message-ID", marks[b"message-id"]), ("Resent-Message-ID", marks[b"resent-message-id"])):
+        if values and (identity := _message_id(values[0])):
             text += f", {name}: <{identity}>"
     return f"{text}, mail_id: {message.ids.mail_id}, Hits: {_hits(outcome)}, size: {message.content.size}"
 
 
 def _message_id(value: bytes) -> str:
-    match = _MESSAGE_ID.search(value, 0, _TEXT_LIMIT)
-    identity = match[1] if match else _COMMENT.sub(b"", value[:_TEXT_LIMIT]).strip()
-    return escaped(identity[:_TEXT_LIMIT].decode("utf-8", "surrogateescape"))
+    value = value[:_TEXT_LIMIT].replace(b"\r\n", b"")
+    match = _MESSAGE_ID.search(value)
+    identity = match[1] if match else _COMMENT.sub(b"", value).strip()
+    return escaped(identity.decode("utf-8", "surrogateescape"))
 
 
 def _hits(outcome: Outcome) -> str:
@@ -196,28 +198,32 @@ def _direction(*, is_local: bool, is_ours: bool) -> str:
 # --- what the header tells
 
 
-def _marks(content: Content) -> dict[bytes, list[HeaderField]]:
-    """The fields the entry needs, by name, found in one pass."""
-    marks: dict[bytes, list[HeaderField]] = {b"message-id": [], b"resent-message-id": [], b"received": []}
-    for field in content.headers.fields:
-        found = marks.get(field.name.lower())
-        if found is not None:
-            found.append(field)
+def _marks(content: Content) -> dict[bytes, deque[bytes]]:
+    """The values of the fields the entry needs, by name, with folds: a search, as parsing costs ten times that."""
+    marks: dict[bytes, deque[bytes]] = {
+        b"message-id": deque(maxlen=1),
+        b"resent-message-id": deque(maxlen=1),
+        b"received": deque(maxlen=_RECEIVED_LIMIT),
+    }
+    for match in _FIELD.finditer(content.octets, 0, content.body_start):
+        found = marks[match[1].lower()]
+        if found.maxlen != 1 or not found:  # the first Message-ID, the oldest Received fields
+            found.append(match[2])
     return marks
 
 
-def _oldest_public(client: Client, received: Sequence[HeaderField]) -> str:
+def _oldest_public(client: Client, received: deque[bytes]) -> str:
     """The oldest public address in the Received fields, else the client's own if public, else ""."""
-    for field in received[: -_RECEIVED_LIMIT - 1 : -1]:
-        address = _from_address(field.octets)
+    for value in reversed(received):
+        address = _from_address(value)
         if address and not _PRIVATE.contains(address):
             return address
     return client.address if client.address and not _PRIVATE.contains(client.address) else ""
 
 
-def _from_address(octets: bytes) -> str:
+def _from_address(value: bytes) -> str:
     """The address that a Received field says it came from: what the MTA saw before what the client claimed."""
-    value = octets[9:_CLAUSE_LIMIT].lstrip(b" \t\r\n:")
+    value = value[:_CLAUSE_LIMIT].lstrip()
     if not _FROM.match(value):
         return ""
     by = _BY.search(value)

@@ -115,30 +115,31 @@ class _Spans6:
     The index reaches from the lowest to the highest start, for networks in use lie close together in so wide a space.
     """
 
-    __slots__ = ("_entries", "_floor", "_highs", "_index", "_lows", "_shift")
+    __slots__ = ("_ceiling", "_entries", "_floor", "_highs", "_index", "_lows", "_shift")
 
     def __init__(self, spans: list[_Span]) -> None:
         self._highs = array("Q", [start >> 64 for start, _ in spans])
         self._lows = array("Q", [start & (1 << 64) - 1 for start, _ in spans])
         self._entries = array("i", [entry for _, entry in spans])
         self._floor = floor = self._highs[min(1, len(spans) - 1)]
-        width = (self._highs[-1] - floor).bit_length()
+        self._ceiling = self._highs[-1]
+        width = (self._ceiling - floor).bit_length()
         self._shift = max(0, width - min(_INDEX_BITS, len(spans).bit_length()))
-        buckets = range((self._highs[-1] - floor >> self._shift) + 1)
+        buckets = range((self._ceiling - floor >> self._shift) + 1)
         edges = [bisect_left(self._highs, floor + (bucket << self._shift)) for bucket in buckets]
         self._index = array("I", [*edges, len(spans)])
 
     def entry(self, high: int, low: int) -> int:
         if high < self._floor:
             return self._entries[0]
-        highs = self._highs
-        bucket = high - self._floor >> self._shift
-        if bucket >= len(self._index) - 1:
+        if high > self._ceiling:
             return self._entries[-1]
-        end = bisect_right(highs, high, self._index[bucket], self._index[bucket + 1])
-        if highs[end - 1] == high and self._lows[end - 1] > low:
-            end = bisect_right(self._lows, low, bisect_left(highs, high, 0, end), end)
-        return self._entries[end - 1]
+        bucket = high - self._floor >> self._shift
+        highs, index = self._highs, self._index
+        last = bisect_right(highs, high, index[bucket], index[bucket + 1]) - 1
+        if highs[last] == high and self._lows[last] > low:
+            last = bisect_right(self._lows, low, bisect_left(highs, high, 0, last), last) - 1
+        return self._entries[last]
 
 
 def _split(ranges: list[_Range]) -> tuple[list[_Range], list[_Range]]:
@@ -189,6 +190,8 @@ def _merged(spans: dict[int, int], excluding: bytes) -> Iterator[_Span]:
 
 def _is_exclusion(entry: str) -> bool:
     """Each leading `!` inverts."""
+    if "!" not in entry:
+        return False
     entry = entry.strip()
     return (len(entry) - len(entry.lstrip("!"))) % 2 == 1
 
@@ -209,6 +212,8 @@ def _parse(entry: str) -> tuple[int, int]:
 def _bare(text: str) -> str:
     """Without brackets, the `IPv6:` of RFC 5321 4.1.3 and a scope (RFC 4007 11), which look-ups ignore."""
     text = text.strip()
+    if text[:1] not in "[Ii" and "%" not in text:
+        return text
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     if text[:5].lower() == "ipv6:":
@@ -233,8 +238,8 @@ def _address(text: str) -> int:
 
 def _length(mask: str, width: int) -> int:
     """The prefix length that a number or, for IPv4, a netmask such as 255.255.255.0 stands for."""
-    if mask.isascii() and mask.isdigit() and len(mask) <= 3 and int(mask) <= width:
-        return int(mask)
+    if len(mask) <= 3 and mask.isascii() and mask.isdigit() and (length := int(mask)) <= width:
+        return length
     if width == 32 and "." in mask:
         inverted = _address(mask) & _ALL4 ^ _ALL4
         if not inverted & (inverted + 1):

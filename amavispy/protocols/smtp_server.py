@@ -95,6 +95,11 @@ class SmtpServer:
         """Whether octets are there that next_event() has not used up, be it half a line."""
         return self._input.has_rest
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a mail has begun; otherwise the session may travel (`state`)."""
+        return self._transaction is not None
+
     def accept(self, *, size_limit: int | None = None) -> None:
         """Yes to Mail, Rcpt or Data. `size_limit` (octets, 0 for none) holds for this mail instead of the profile's."""
         asked, transaction = self._take_asked(Mail, Rcpt, Data)

@@ -65,10 +65,12 @@ class AmpdpSession:
                 else:
                     self._sock.sendall(self._answer(request))
         except PeerError as error:
-            return self._hang_up(ampdp.failure(error.reply))
+            self._hang_up(ampdp.failure(error.reply))
         except (OSError, EOFError, Shutdown):
-            return self._hang_up(b"")
-        return replace(self._loan, state=b"", since=0.0)
+            self._hang_up(b"")
+        else:
+            return replace(self._loan, state=b"", since=0.0)
+        return None
 
     def _read_on(self) -> None:
         with self._duty.waiting():

@@ -129,7 +129,12 @@ class SmtpSession:
         client = mail.client or self._peer_as_client()
         banks = self._services.banks
         self._bank = banks.for_sender(banks.for_client(self._base, client.address), mail.sender)
-        self._engine.accept(size_limit=self._bank.settings.smtpd_message_size_limit)
+        limit = self._bank.settings.smtpd_message_size_limit
+        if limit and mail.size and mail.size > limit:
+            text = f"Declared message size ({mail.size} B) exceeds size limit"
+            self._engine.refuse(Reply(552, "5.3.4", text))
+        else:
+            self._engine.accept(size_limit=limit)
 
     def _peer_as_client(self) -> Client:
         connection = self._loan.connection

@@ -1,0 +1,149 @@
+"""Wiring - from a configuration to things that run: the only file that knows concrete classes.
+
+Everything a worker needs is made here, in the master and before it forks: patterns compiled, scanners' rules built, keys
+and certificates read. Connections are opened by the workers themselves.
+
+Failures: ConfigError, also when something the configuration names (a key, a certificate, a rule file) is unusable.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterable, Iterator
+
+from amavispy.config.faults import ConfigError, Fault
+from amavispy.config.loader import load_config
+from amavispy.config.model import Config, ServerSettings
+from amavispy.config.sources import Sources
+from amavispy.delivery.forward import Forward, HandBack
+from amavispy.delivery.notify import Notifier
+from amavispy.delivery.quarantine import Quarantine
+from amavispy.delivery.release import Release
+from amavispy.delivery.transports import SmtpTransport
+from amavispy.inspection.budget import Limits
+from amavispy.inspection.decoder import Decoder
+from amavispy.inspection.inspector import Inspector
+from amavispy.inspection.scanning import Scanning
+from amavispy.journal import Journal
+from amavispy.log_transports import FileTransport, StderrTransport, SyslogTransport, Transport
+from amavispy.mail.ids import IdIssuer
+from amavispy.pipeline import Pipeline
+from amavispy.policy.settings import ScannerSpec, Settings
+from amavispy.server.ampdp_session import AmpdpSession
+from amavispy.server.plan import Plan
+from amavispy.server.profiles import Profiles
+from amavispy.server.session import Services, Sessions
+from amavispy.server.smtp_session import SmtpSession
+
+_KEY_OCTETS = 32
+
+
+def make_plan(sources: Sources, *, debug: bool = False) -> Plan:
+    """Read the configuration and make everything that runs on it. `debug` logs to the terminal."""
+    config = load_config(sources)
+    journal = Journal(_log_transport(config, debug), config.banks.base.settings)
+    journal.install()
+    return Plan(config.server, config.banks, _sessions(config, journal), journal.reopen)
+
+
+def _sessions(config: Config, journal: Journal) -> Sessions:
+    server = config.server
+    transport = SmtpTransport(bind_address=server.local_client_bind_address, caches=server.smtp_connection_cache_enable)
+    ids = IdIssuer(_release_key(server.release_key_file))
+    quarantine = Quarantine(server.quarantinedir, server.quarantine_subdir_levels, transport)
+    services = Services(
+        server=server,
+        banks=config.banks,
+        pipeline=Pipeline(_inspector(config), quarantine, Notifier(transport), journal),
+        forward_each=Forward(transport, splits=True),
+        forward_all=Forward(transport),
+        hand_back=HandBack(),
+        release=Release(transport, server.quarantinedir, ids.verifies),
+        journal=journal,
+        ids=ids,
+        profile=Profiles(server),
+        tls=_tls_context(server),
+    )
+    return Sessions(services, {"SMTP": SmtpSession, "AM.PDP": AmpdpSession})
+
+
+def _inspector(config: Config) -> Inspector:
+    server = config.server
+    limits = Limits(
+        server.maxlevels,
+        server.maxfiles,
+        server.min_expansion_quota,
+        server.max_expansion_quota,
+        int(server.min_expansion_factor),
+        int(server.max_expansion_factor),
+    )
+    try:
+        scanning = Scanning(_scanners(config))
+    except ValueError as error:
+        raise _unusable("av_scanners", str(error), "a scanner that can be set up") from error
+    inspector = Inspector(Decoder(limits), scanning)
+    for settings in _all_settings(config):
+        inspector.prepare(settings)
+    return inspector
+
+
+def _all_settings(config: Config) -> Iterator[Settings]:
+    """The base bank's settings and each named bank's on top of them."""
+    base = config.banks.base
+    yield base.settings
+    for named in config.banks.named.values():
+        yield base.overlaid_with(named).settings
+
+
+def _scanners(config: Config) -> Iterable[ScannerSpec]:
+    return {spec for settings in _all_settings(config) for spec in (*settings.av_scanners, *settings.spam_scanners)}
+
+
+def _log_transport(config: Config, debug: bool) -> Transport:
+    server = config.server
+    if debug or server.debug_to_stderr:
+        return StderrTransport(is_for_people=True)
+    if server.do_syslog:
+        return SyslogTransport()
+    if server.logfile:
+        try:
+            return FileTransport(server.logfile, config.banks.base.settings.myhostname.partition(".")[0])
+        except OSError as error:
+            raise _unusable("logfile", f"{server.logfile}: {error.strerror}", "a file we may write") from error
+    return StderrTransport()
+
+
+def _release_key(path: str) -> bytes:
+    """The secret behind every secret_id: made once, 0600, kept over restarts."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _unusable("release_key_file", f"{path}: {error.strerror}", "a file in a directory we may write") from error
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(_KEY_OCTETS))
+    try:
+        with open(path, "rb") as file:
+            key = file.read(4096)
+        IdIssuer(key)
+    except (OSError, ValueError) as error:
+        raise _unusable("release_key_file", f"{path}: {error}", "32 random octets") from error
+    return key
+
+
+def _tls_context(server: ServerSettings) -> ssl.SSLContext | None:
+    if not (server.smtpd_tls_cert_file and server.smtpd_tls_key_file):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(server.smtpd_tls_cert_file, server.smtpd_tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise _unusable("smtpd_tls_cert_file", str(error), "a certificate and its key in PEM") from error
+    return context
+
+
+def _unusable(key: str, problem: str, allowed: str) -> ConfigError:
+    return ConfigError((Fault("configuration", 0, key, problem, allowed),))

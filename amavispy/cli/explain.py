@@ -18,7 +18,6 @@ from typing import Any
 
 import click
 
-from amavispy.cli.check import faults_text
 from amavispy.cli.options import config_options
 from amavispy.config.faults import ConfigError
 from amavispy.config.loader import load_config
@@ -58,7 +57,7 @@ def _loaded(sources: Sources) -> Config:
     try:
         return load_config(replace(sources, checks_ownership=False))
     except ConfigError as error:
-        click.echo(faults_text(error.faults), err=True)
+        click.echo("\n".join(str(fault) for fault in error.faults), err=True)
         sys.exit(1)
 
 

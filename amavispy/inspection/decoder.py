@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from amavispy.deadline import Deadline
-from amavispy.inspection.archives import UNPACKERS, CannotUnpack, Packed, Unpacker
+from amavispy.inspection.archives import UNPACKERS, CannotUnpack, Member, Packed, Unpacker
 from amavispy.inspection.budget import Budget, LimitExceeded, Limits
 from amavispy.inspection.file_types import FileTypes
 from amavispy.inspection.mime import MESSAGE_TYPES, Entity, split
@@ -44,7 +44,10 @@ _REASONS = {0: "undecipherable", 1: "encrypted", 3: "ambiguous content"}
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What became of a mail. Parents stand before their children in `parts`, each level by number. `mime_errors` is at most one defect; `hold` is "" unless a limit was exceeded."""
+    """What became of a mail. In `parts` parents stand before their children.
+
+    `mime_errors` is at most one defect; `hold` is "" unless a limit was exceeded.
+    """
 
     parts: tuple[Part, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
@@ -146,7 +149,7 @@ class _Decoding:
                 entered = True
             if self.deadline:
                 self.deadline.check("decoding")
-            self._unpack(node, unpack)
+            unpack(node)
 
     # MIME structures
 
@@ -233,13 +236,6 @@ class _Decoding:
         table = self.decoder.unpackers
         return self._unpack_archive if any(short in table for short in node.short_types) else None
 
-    def _unpack(self, node: _Node, unpack: _Unpack) -> None:
-        try:
-            unpack(node)
-        except CannotUnpack as fault:
-            node.marked(fault.attributes)
-            _log.info("Decoding of p%03d (%s) failed, leaving it unpacked: %s", node.number, node.short_types, fault)
-
     def _unpack_message(self, node: _Node) -> None:
         self._add_structure(bytes(node.octets or b""), node)
 
@@ -251,9 +247,18 @@ class _Decoding:
             self._append(child)
 
     def _unpack_archive(self, node: _Node) -> None:
+        """Every reading of a file that is several things at once, such as a program with a zip at its end."""
         packed = Packed(node.octets or b"", node.names)
-        unpack = next(self.decoder.unpackers[t] for t in node.short_types if t in self.decoder.unpackers)
-        for member in unpack(packed, self.budget):
+        for short in node.short_types:
+            if unpacker := self.decoder.unpackers.get(short):
+                try:
+                    self._add_members(node, unpacker(packed, self.budget))
+                except CannotUnpack as fault:
+                    node.marked(fault.attributes)
+                    _log.info("Decoding of p%03d (%s) failed, leaving it unpacked: %s", node.number, short, fault)
+
+    def _add_members(self, node: _Node, members: Iterator[Member]) -> None:
+        for member in members:
             child = self._child(node, (), member.names)
             child.octets = member.octets
             child.attributes = member.attributes

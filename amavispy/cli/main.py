@@ -24,6 +24,7 @@ _COMMANDS = {
     "check": ("check", "Check the configuration and list every fault."),
     "explain": ("explain", "Show which policy banks a client gets, why, and what follows."),
     "settings": ("settings", "Describe every setting."),
+    "secret-id": ("secret_id", "Print the secret that allows the release of a quarantined mail."),
     "demo": ("demo", "Try the filter on four mails, without touching the system."),
 }
 
@@ -38,7 +39,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"amavispy.cli.{_COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

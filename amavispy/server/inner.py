@@ -21,6 +21,7 @@ import socket
 import struct
 import termios
 from collections import deque
+from collections.abc import Iterator
 
 from amavispy.server.loan import Loan
 
@@ -88,6 +89,17 @@ def receive(end: socket.socket) -> Received:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def drain(end: socket.socket) -> Iterator[tuple[Loan, socket.socket]]:
+    """Every loan that waits to be received from this end."""
+    while True:
+        try:
+            received = receive(end)
+        except (BlockingIOError, EOFError):
+            return
+        if received:
+            yield received
 
 
 class InFlight:

@@ -143,6 +143,10 @@ class Scoreboard:
         free = sum(states.count(state) for state in (EMPTY, STARTING, IDLE, LEAVING))
         return len(states) - free - self.pinned_workers()
 
+    def lent_sessions(self) -> int:
+        """How many connections the workers now alive have been lent; it changes whenever there was work."""
+        return sum(self._integers[number * _FIELDS + _SESSIONS] for number in range(GATEWAYS, self.slots))
+
     def waiting_sessions(self) -> int:
         """How many clients the gateways keep waiting for a worker."""
         return sum(self._integers[number * _FIELDS + _WAITING] for number in range(GATEWAYS))
@@ -269,6 +273,10 @@ class Slot:
     @property
     def tasks(self) -> int:
         return self._integers[self._first + _TASKS]
+
+    @property
+    def sessions(self) -> int:
+        return self._integers[self._first + _SESSIONS]
 
     @property
     def since(self) -> float:

@@ -102,13 +102,13 @@ def _address(text: str) -> str:
 
 def _rules(value: Any, context: Context) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise BadValue(f"{show(value)} has no rules", "expected a list of files with YARA rules")
-    return tuple(each(enumerate(value), lambda v: _absolute(text_of(v, context))))
+        raise BadValue(f"{show(value)} has no rules", 'expected a list of "builtin" and files with YARA rules')
+    return tuple(each(enumerate(value), lambda v: _rule_file(text_of(v, context))))
 
 
-def _absolute(text: str) -> str:
-    if not text.startswith("/"):
-        raise BadValue(f"{show(text)} is not an absolute path", 'expected "/..."')
+def _rule_file(text: str) -> str:
+    if text != "builtin" and not text.startswith("/"):
+        raise BadValue(f"{show(text)} is no rule file", 'expected "builtin" or an absolute path "/..."')
     return text
 
 

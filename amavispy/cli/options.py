@@ -1,7 +1,7 @@
 """options - the options of every command that reads the configuration, with amavis' letters.
 
-`@config_options` hands the command a `Sources`. What is given here wins over the files: --set over them, and the lettered
-options over that.
+`@config_options` hands the command a `Sources`. What is given here wins over the files: --set over them, and the
+lettered options over that.
 
 **Failures:** none here; `load_config` tells what is wrong with the values, as it does for those of files.
 """
@@ -33,8 +33,10 @@ _LETTERED = {
 }
 
 _DECLARED = (
-    click.option("-c", "--config", "files", metavar="FILE", multiple=True, help=f"Configuration [{DEFAULT_FILE}]; repeatable."),
-    click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a setting, VALUE in TOML; repeatable."),
+    click.option("-c", "--config", "files", metavar="FILE", multiple=True,
+                 help=f"Configuration [{DEFAULT_FILE}]; repeatable."),
+    click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True,
+                 help="Override a setting, VALUE in TOML; repeatable."),
     click.option("-u", "--user", metavar="USER", help="User to run as."),
     click.option("-g", "--group", metavar="GROUP", help="Group to run as."),
     click.option("-H", "--myhome", metavar="DIR", help="$MYHOME."),

@@ -22,21 +22,23 @@ What comes later wins; policy banks and `interface_policy` merge key by key; the
 `spam_scanners` and `client_ipaddr_policy` grow, and an empty list empties them. `amavispy check` names every fault with
 file and line.
 
-Texts may hold variables: `$MYHOME`, `$myhostname` or any other setting that is a text, by its name, whatever the case. `$$`
-before a letter is a dollar sign. Regular expressions hold no variables.
+Texts may hold variables: `$MYHOME`, `$myhostname` or any other setting that is a text, by its name, whatever the case.
+`$$` before a letter is a dollar sign. Regular expressions hold no variables.
 
 A lookup list is a constant, or a list of tables that are asked in order; the first defined answer counts:
 
 | table | answers |
 |---|---|
 | `true`, `6.31`, `"text"` | always this |
-| `{ "user@example.com" = true, ".example.com" = false }` | by the most specific key: `user@domain`, `user@`, `domain`, `.domain`, `.` |
+| `{ "user@example.com" = true, ".com" = false }` | by the best key: `user@domain`, `user@`, `domain`, `.domain`, `.` |
 | `["!spammer@example.com", ".example.com"]` | true by the first entry that matches, false behind `!` |
 | `{ regexp = [["pattern", value], ...] }` | by the first pattern found in the address (Python's `re`, any case) |
-| `{ file = "/path", kind = "hash" }` | as a hash: lines `key value`, `true` without value; also `array` and `regexp` (lines `/pattern/ value`) |
+| `{ file = "/path", kind = "hash" }` | as a hash, from lines `key value`, `true` without value |
+| `{ file = "/path", kind = "array" }` | as an access list, from one entry a line |
+| `{ file = "/path", kind = "regexp" }` | as a regexp list, from lines `/pattern/ value` |
 
-A list of networks holds `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`, any of them behind `!` to exclude it, a reference
-`"$mynetworks"`, or `{ file = "/path", kind = "cidr" }`. The first entry that matches counts.
+A list of networks holds `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`, any of them behind `!` to exclude it, a
+reference `"$mynetworks"`, or `{ file = "/path", kind = "cidr" }`. The first entry that matches counts.
 
 Settings marked *bank* may also stand in a `[policy_bank.NAME]`.
 """

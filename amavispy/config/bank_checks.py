@@ -59,13 +59,12 @@ def unreachable_banks(draft: Draft) -> Iterator[Finding]:
 def bounces_without_next_hop(draft: Draft) -> Iterator[Finding]:
     for path, settings in draft.banks():
         own = draft.overrides[str(path[1])] if path else {"notify_method"}
-        concerned = {"notify_method", *_DESTINIES} & set(own)
         bouncing = [name for name in _DESTINIES if getattr(settings, name) is Destiny.BOUNCE]
+        concerned = [name for name in ("notify_method", *bouncing) if name in own]
         if not settings.notify_method and bouncing and concerned:
-            key = "notify_method" if "notify_method" in own else min(concerned)
             yield fault(
-                (*path, key),
-                f"no notify_method, but {', '.join(bouncing)} asks for bounces",
+                (*path, concerned[0]),
+                f"no notify_method, but bounces by {', '.join(bouncing)}",
                 "a bounce needs a next hop",
             )
 

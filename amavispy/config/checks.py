@@ -34,16 +34,17 @@ def elastic_pool(draft: Draft) -> Iterator[Finding]:
                 yield warning((name,), "has no effect without min_servers", "set min_servers too, or remove it")
         return
     rules = (
-        ("min_spare_servers", server.min_spare_servers <= server.min_servers, "at most min_servers", server.min_servers),
-        ("min_spare_servers", server.min_spare_servers <= server.max_spare_servers, "at most max_spare_servers", server.max_spare_servers),
-        ("max_spare_servers", server.max_spare_servers < server.max_servers, "less than max_servers", server.max_servers),
-        ("min_servers", server.min_servers <= server.max_servers, "at most max_servers", server.max_servers),
-    )  # fmt: skip
-    for name, holds, allowed, bound in rules:
-        if not holds:
-            yield fault(
-                (name,), f"{getattr(server, name)} does not fit the other limits", f"expected {allowed} ({bound})"
-            )
+        ("min_spare_servers", "min_servers", 0),
+        ("min_spare_servers", "max_spare_servers", 0),
+        ("max_spare_servers", "max_servers", 1),
+        ("min_servers", "max_servers", 0),
+    )
+    for name, other, distance in rules:
+        bound = getattr(server, other) - distance
+        if getattr(server, name) > bound:
+            allowed = f"{'less than' if distance else 'at most'} {other}"
+            problem = f"{getattr(server, name)} does not fit the other limits"
+            yield fault((name,), problem, f"expected at most {bound}, {allowed}")
 
 
 def numbers_that_fight(draft: Draft) -> Iterator[Finding]:

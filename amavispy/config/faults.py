@@ -24,21 +24,21 @@ class Fault:
     key: str
     problem: str
     allowed: str = ""
-
-    def text(self, word: str = "") -> str:
-        """`file:line: key: what is wrong; what is allowed`, on one line whatever the file contained."""
-        where = f"{self.source}:{self.line}" if self.line else self.source
-        parts = [where, word, self.key, f"{self.problem}; {self.allowed}" if self.allowed else self.problem]
-        said = ": ".join(part for part in parts if part).translate(_ESCAPED)
-        return said.encode("utf-8", "backslashreplace").decode()
+    is_warning: bool = False
 
     def __str__(self) -> str:
-        return self.text()
+        """`file:line: key: what is wrong; what is allowed`, on one line whatever the file contained."""
+        where = f"{self.source}:{self.line}" if self.line else self.source
+        said = f"{self.problem}; {self.allowed}" if self.allowed else self.problem
+        parts = (where, "warning" if self.is_warning else "", self.key, said)
+        text = ": ".join(part for part in parts if part).translate(_ESCAPED)
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ConfigError(Exception):
     """The configuration cannot be used. `faults` has every reason, in the order of files and lines."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
         self.faults = tuple(faults)
+        self.warnings = tuple(warnings)

@@ -22,4 +22,4 @@ def fault(path: Path, problem: str, allowed: str = "") -> Finding:
 
 
 def warning(path: Path, problem: str, allowed: str = "") -> Finding:
-    return Finding(path, f"warning: {problem}", allowed)
+    return Finding(path, problem, allowed)

@@ -4,8 +4,8 @@ A `Kind` is a form (said in the documentation) and a converter. Converters take 
 return the value; they know neither files nor lines nor which setting they serve. The larger shapes stand in
 `config.structures` and `config.lookups`.
 
-**Failures:** `BadValue` carries every problem below the value, each with its path inside of it, what is wrong and what is
-allowed. The loader adds file, line and key.
+**Failures:** `BadValue` carries every problem below the value, each with its path inside of it, what is wrong and what
+is allowed. The loader adds file, line and key.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`form` is what documentation says; fragments of `appends` add to the list; `is_text`: usable as $NAME elsewhere."""
+    """`form` is for documentation. Fragments add to a list that `appends`; `is_text`: usable as $NAME elsewhere."""
 
     form: str
     convert: Callable[[Any, Context], Any]
@@ -81,11 +81,15 @@ def show(value: Any) -> str:
     """A value for a message: short, and by its sort when it is large."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (int, float)):
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, int):
         return f"{value}" if abs(value) < 1e15 else "this number"
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
-    return {list: "a list", dict: "a table"}.get(type(value), "a date or time")
+    if isinstance(value, list):
+        return "a list"
+    return "a table" if isinstance(value, dict) else "a date or time"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -97,7 +101,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def each(items: Iterable[tuple[str | int, Any]], convert: Callable[[Any], Any]) -> list[Any]:
     """Convert all; raise the problems of all that fail."""
-    results, problems = [], []
+    results: list[Any] = []
+    problems: list[Problem] = []
     for step, item in items:
         try:
             results.append(convert(item))
@@ -155,7 +160,7 @@ def text_of(value: Any, context: Context) -> str:
 
 def _in_range(value: float, low: float, high: float, shown: Any, unit: str) -> None:
     if not low <= value <= high:
-        raise BadValue(f"{show(shown)} is out of range", f"expected {low:g} to {high:.12g}{unit}")
+        raise BadValue(f"{show(shown)} is out of range", f"expected {low:.12g} to {high:.12g}{unit}")
 
 
 def integer_of(value: Any, low: int, high: int) -> int:
@@ -167,7 +172,7 @@ def integer_of(value: Any, low: int, high: int) -> int:
 
 def number_of(value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise BadValue(f"{show(value)} is not a number", f"expected {low:g} to {high:g}")
+        raise BadValue(f"{show(value)} is not a number", f"expected {low:.12g} to {high:.12g}")
     _in_range(value, low, high, value, "")
     return float(value)
 
@@ -220,7 +225,7 @@ def integer(low: int, high: int) -> Kind:
 
 
 def number(low: float, high: float) -> Kind:
-    return Kind(f"number, {low:g} to {high:g}", lambda value, _: number_of(value, low, high))
+    return Kind(f"number, {low:.12g} to {high:.12g}", lambda value, _: number_of(value, low, high))
 
 
 def duration(low: float, high: float) -> Kind:
@@ -235,7 +240,7 @@ def choice(words: Mapping[str, Any], absent: Mapping[str, str] | None = None) ->
     """One of a few words. `absent` are words of amavis whose capability this version lacks, with the reason."""
 
     def convert(value: Any, context: Context) -> Any:
-        word = text_of(value, context)
+        word = text_of(value, context) if isinstance(value, str) else value
         if absent and word in absent:
             raise BadValue(f"{show(word)} is not available in this version", absent[word])
         return word_of(word, words)
@@ -272,9 +277,9 @@ def path(*, optional: bool = False) -> Kind:
 
 def octal(value: Any, context: Context) -> int:
     """Permission bits of a socket; a string, since TOML's 0660 would be a fault and 660 another number."""
-    found = text_of(value, context)
+    found = text_of(value, context) if isinstance(value, str) else ""
     if not re.fullmatch(r"0?[0-7]{3}", found):
-        raise BadValue(f"{show(value)} are not permission bits", 'expected three octal digits in quotes: "0660"')
+        raise BadValue(f"{show(value)} is not a permission mode", 'expected three octal digits in quotes: "0660"')
     return int(found, 8)
 
 

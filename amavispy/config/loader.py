@@ -4,11 +4,13 @@
 
 The same for start, check and reload: nothing is remembered between two loads.
 
-**Failures:** ConfigError with all faults, in the order of files and lines. When a file cannot be read or is no TOML, the
-settings are not judged: what is missing from them would only lead to consequences.
+**Failures:** ConfigError with all faults, in the order of files and lines. When a file cannot be read or is no TOML,
+the settings are not judged: what is missing from them would only lead to consequences.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from amavispy.config.checks import findings
 from amavispy.config.conversion import Draft, convert
@@ -31,11 +33,12 @@ def load_config(sources: Sources) -> Config:
     merged = Merged(documents)
     tables = _Tables(sources.checks_ownership)
     draft = convert(merged, tables.read)
-    found = [(f.is_fault, merged.fault(f.path, f.problem, f.allowed)) for f in findings(draft)]
-    faults = [*draft.faults, *(fault for is_fault, fault in found if is_fault), *complaints]
+    found = [merged.fault(f.path, f.problem, f.allowed, is_warning=not f.is_fault) for f in findings(draft)]
+    faults = [*draft.faults, *(fault for fault in found if not fault.is_warning), *complaints]
+    warnings = [fault for fault in found if fault.is_warning]
+    warnings = [*merged.sorted(warnings), *(replace(fault, is_warning=True) for fault in tables.complaints)]
     if faults:
-        raise ConfigError(merged.sorted(faults))
-    warnings = [*merged.sorted(fault for _, fault in found), *tables.warnings]
+        raise ConfigError(merged.sorted(faults), warnings)
     return _config(draft, warnings, [*(d.name for d in documents if d.is_file), *tables.texts])
 
 
@@ -47,11 +50,11 @@ def _config(draft: Draft, warnings: list[Fault], files: list[str]) -> Config:
 
 
 class _Tables:
-    """The table files of one load, each read once. Who may write them is worth a warning, not more: others keep them."""
+    """The table files of one load, each read once. Who may write them is worth a warning only: others may keep them."""
 
     def __init__(self, checks_ownership: bool) -> None:
         self.texts: dict[str, str] = {}
-        self.warnings: list[Fault] = []
+        self.complaints: list[Fault] = []
         self._checks_ownership = checks_ownership
 
     def read(self, path: str) -> str:
@@ -64,7 +67,7 @@ class _Tables:
         if not path.startswith("/"):
             raise BadValue(f'"{path}" is not an absolute path', 'expected "/..."')
         faults: list[Fault] = []
-        text = read_text(path, TABLE_LIMIT, faults, self.warnings if self._checks_ownership else None)
+        text = read_text(path, TABLE_LIMIT, faults, self.complaints if self._checks_ownership else None)
         if text is None:
             raise BadValue(f"{faults[0]}")
         return text

@@ -5,8 +5,8 @@ A lookup list is a constant, or a list of tables in order: a constant; `{ key = 
 depends on the setting. A network list is a list of addresses and networks; `"$mynetworks"` stands for another network
 setting, `{ file = "/path", kind = "cidr" }` for the entries of a file.
 
-A hash file has lines `key value`, the value is `true` when left out; an array file one entry a line; a regexp file lines
-`/pattern/ value`; a cidr file one network a line. `#` starts a comment line.
+A hash file has lines `key value`, the value is `true` when left out; an array file one entry a line; a regexp file
+lines `/pattern/ value`; a cidr file one network a line. `#` starts a comment line.
 
 **Failures:** BadValue, also for tables whose capability does not exist yet (sql, ldap, redis, dnsxl).
 """
@@ -109,7 +109,8 @@ def _table_of_keys(value: dict[str, Any], values: ValueKind, context: Context) -
             )
     if "regexp" in value:
         _alone(value, ("regexp",))
-        return _regexps(value["regexp"], values, context)
+        (found,) = each([("regexp", value["regexp"])], lambda rules: _regexps(rules, values, context))
+        return RegexpList(found)
     if "file" in value:
         _alone(value, ("file", "kind"))
         return _file(value, values, context)
@@ -166,12 +167,13 @@ def pattern_and_value(item: Any, convert: Callable[[Any], Any], alone: Any) -> t
     return pattern, value
 
 
-def _regexps(rules: Any, values: ValueKind, context: Context) -> Table:
+def _regexps(rules: Any, values: ValueKind, context: Context) -> tuple[tuple[str, Any], ...]:
     if not isinstance(rules, list):
         raise BadValue(f"{show(rules)} is not a list", 'expected a list of ["pattern", value]')
     alone = True if values.is_truth else None
-    found = each(enumerate(rules), lambda rule: pattern_and_value(rule, lambda v: values.convert(v, context), alone))
-    return RegexpList(tuple(found))
+    return tuple(
+        each(enumerate(rules), lambda rule: pattern_and_value(rule, lambda v: values.convert(v, context), alone))
+    )
 
 
 def _file(value: dict[str, Any], values: ValueKind, context: Context) -> Table:
@@ -236,42 +238,57 @@ _READERS: Mapping[str, Callable[[list[tuple[int, str]], ValueKind, Context], Tab
 
 def networks(value: Any, context: Context) -> IpTable:
     """A network list; one that only refers to another ("$mynetworks") needs no brackets."""
-    texts = network_texts(value, context)
+    malformed: tuple[Problem, ...] = ()
     try:
-        return IpTable.of(texts)
+        return IpTable.of(network_texts(value, context))
+    except BadValue as bad:
+        malformed = bad.problems
     except ValueError:
-        raise BadValue.joined(_bad_networks(value, context))
+        pass
+    raise BadValue.joined((*malformed, *_bad_networks(value, context)))
 
 
-def network_texts(value: Any, context: Context, trail: tuple[str, ...] = ()) -> list[str]:
-    """Every entry of a network list, references and files replaced by what they hold, nothing judged yet.
-
-    `trail` are the references that led here.
-    """
+def network_texts(value: Any, context: Context) -> list[str]:
+    """Every entry of a network list, references and files replaced by what they hold, nothing judged yet."""
     if isinstance(value, str) and value.startswith("$"):
         value = [value]
     if not isinstance(value, list):
         raise BadValue(f"{show(value)} is not a list of networks", 'expected ["192.0.2.0/24", ...] or "$mynetworks"')
-    return list(chain.from_iterable(each(enumerate(value), lambda entry: _network_entry(entry, context, trail))))
+    return list(chain.from_iterable(each(enumerate(value), lambda entry: _network_entry(entry, context))))
 
 
-def _network_entry(entry: Any, context: Context, trail: tuple[str, ...]) -> Iterable[str]:
+def _network_entry(entry: Any, context: Context) -> Iterable[str]:
     if isinstance(entry, dict):
         return [text for _, text in _network_file(entry, context)]
     if not isinstance(entry, str):
         raise BadValue(f"{show(entry)} is not a network", 'expected an address or a network in quotes: "192.0.2.0/24"')
-    if not entry.startswith("$"):
-        return (entry,)
-    name = entry[1:].lower()
-    if name in trail:
-        raise BadValue(
-            f"this list needs itself: ${' -> $'.join((*trail, name))}", "expected a list that ends somewhere"
-        )
+    return _referred(entry, context) if entry.startswith("$") else (entry,)
+
+
+def _referred(reference: str, context: Context) -> list[str]:
+    name = reference[1:].lower()
+    if _needs_itself(name, context):
+        raise BadValue(f"the list {reference} needs itself", "expected lists that end somewhere")
     referred = context.networks(name)
     try:
-        return network_texts(referred, context, (*trail, name))
-    except BadValue as bad:
-        raise BadValue(f"the list it refers to is faulty: {bad}", "see the fault there")
+        return network_texts(referred, context)
+    except BadValue:
+        raise BadValue(f"the list {reference} is faulty", "see the fault there")
+
+
+def _needs_itself(name: str, context: Context) -> bool:
+    """Whether following the references in a list leads back to it."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        value = context.networks(waiting.pop())
+        entries = value if isinstance(value, list) else [value]
+        found = {e[1:].lower() for e in entries if isinstance(e, str) and e.startswith("$")} - seen
+        if name in found:
+            return True
+        seen |= found
+        waiting += found
+    return False
 
 
 def _network_file(entry: dict[str, Any], context: Context) -> list[tuple[int, str]]:
@@ -283,20 +300,24 @@ def _network_file(entry: dict[str, Any], context: Context) -> list[tuple[int, st
 
 
 def _bad_networks(value: Any, context: Context) -> list[Problem]:
-    """Every entry that is no network, where it stands; the slow way, only when there is one."""
-    problems: list[Problem] = []
-    for index, entry in enumerate(value if isinstance(value, list) else [value]):
+    """Every text that is no network, where it stands; the slow way, only when something is wrong."""
+    entries = enumerate(value if isinstance(value, list) else [])
+    return [Problem((index,), p.text, p.allowed) for index, entry in entries for p in _in_entry(entry, context)]
+
+
+def _in_entry(entry: Any, context: Context) -> list[Problem]:
+    """The texts of one entry that are no networks; what is wrong with the entry itself was told before."""
+    try:
         if isinstance(entry, dict):
             path = text_of(entry["file"], context)
-            found = (
-                _in_file(path, Problem((n,), *problem))
-                for n, t in _network_file(entry, context)
-                if (problem := _judge(t))
-            )
-            problems += (Problem((index,), p.text, p.allowed) for p in found)
-        elif not entry.startswith("$") and (problem := _judge(entry)):
-            problems.append(Problem((index,), *problem))
-    return problems or [Problem((), "the list it refers to is faulty", "see the fault there")]
+            lines = _network_file(entry, context)
+            return [_in_file(path, Problem((number,), *said)) for number, text in lines if (said := _judge(text))]
+        texts = network_texts([entry], context)
+    except BadValue:
+        return []
+    judged = [Problem((), *said) for text in texts if (said := _judge(text))]
+    is_reference = entry.startswith("$")
+    return [Problem((), f"the list {entry} is faulty", "see the fault there")] if judged and is_reference else judged
 
 
 def _judge(text: str) -> tuple[str, str] | None:

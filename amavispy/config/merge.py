@@ -1,8 +1,8 @@
 """Merge - several documents become one, and everything still knows where it was written.
 
-What comes later wins. Policy banks and interface_policy merge key by key; lists of tables (scanners, client_ipaddr_policy)
-grow, so that a fragment can add one, except that an empty list empties them and --set replaces them. All else is replaced
-as a whole.
+What comes later wins. Policy banks and interface_policy merge key by key; lists of tables (scanners,
+client_ipaddr_policy) grow, so that a fragment can add one, except that an empty list empties them and --set replaces
+them. All else is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -62,16 +62,17 @@ class Merged:
         """Whether some document writes this itself."""
         return path in self._origins
 
-    def fault(self, path: Path, problem: str, allowed: str = "") -> Fault:
+    def fault(self, path: Path, problem: str, allowed: str = "", *, is_warning: bool = False) -> Fault:
         """A fault at a path, with the place it was written at; a default that nobody wrote has no place."""
         written = path
         while written and written not in self._origins:
             written = written[:-1]
         if not written:
-            return Fault("configuration", 0, key_text(path), problem, allowed)
+            return Fault("default", 0, key_text(path), problem, allowed, is_warning)
         number, origin = self._origins[written]
         document = self._documents[number]
-        return Fault(document.name, document.line((*origin, *path[len(written) :])), key_text(path), problem, allowed)
+        line = document.line((*origin, *path[len(written) :]))
+        return Fault(document.name, line, key_text(path), problem, allowed, is_warning)
 
     def sorted(self, faults: Iterable[Fault]) -> tuple[Fault, ...]:
         """Faults in the order of sources and lines."""

@@ -24,8 +24,8 @@ MIB = 1024 * KIB
 class ListenSocket:
     """One socket to listen on. `text` names it in logs, policies and `Connection.listener`.
 
-    `kind` is "inet" or "unix". `host` is an IP address (without brackets), "*" for every address, or a name: of a network
-    interface or, when no interface is called so, of a host; the server finds out. `path` is that of a Unix socket.
+    `kind` is "inet" or "unix". `host` is an IP address (without brackets), "*" for every address, or a name: of a
+    network interface or, when no interface is called so, of a host; the server finds out. `path` is a Unix socket's.
     """
 
     text: str

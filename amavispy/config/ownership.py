@@ -1,8 +1,9 @@
 """Ownership - who may alter a configuration file: root alone.
 
 A configuration decides what happens to everybody's mail, and with which privileges; so nobody else may write it, least
-of all the user the daemon runs as (specification, chapter 1.2). `file_complaints` and `directory_complaints` judge facts; `facts_of` gathers them.
-Every complaint says which file, what is wrong with it, the command that mends it, and how to turn the check off.
+of all the user the daemon runs as (specification, chapter 1.2). `file_complaints` and `directory_complaints` judge the
+facts that `facts_of` gathers. Every complaint says which file, what is wrong with it, the command that mends it, and
+how to turn the check off.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pwd
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from shlex import quote
 
 _ESCAPE = "or give -X no_conf_file_writable_check"
 
@@ -40,7 +42,7 @@ def file_complaints(facts: FileFacts) -> list[tuple[str, str]]:
 
 
 def directory_complaints(facts: FileFacts) -> list[tuple[str, str]]:
-    """The same about a directory that holds one: who may write there can replace the file, unless its sticky bit is set."""
+    """The same about a directory that holds one: who may write there can replace the file, unless it is sticky."""
     if facts.mode & stat.S_ISVTX and facts.owner == 0:
         return []
     return _about_writers(facts)
@@ -52,19 +54,19 @@ def _about_writers(facts: FileFacts) -> list[tuple[str, str]]:
         found.append(
             (
                 f"{facts.path} is owned by {user_name(facts.owner)}, not by root",
-                f"run: chown root {facts.path}; {_ESCAPE}",
+                f"run: chown root {quote(facts.path)}; {_ESCAPE}",
             )
         )
     if facts.mode & (stat.S_IWGRP | stat.S_IWOTH):
         who = " and ".join(
             w for bit, w in ((stat.S_IWGRP, "its group"), (stat.S_IWOTH, "everybody")) if facts.mode & bit
         )
-        found.append((f"{facts.path} is writable for {who}", f"run: chmod go-w {facts.path}; {_ESCAPE}"))
+        found.append((f"{facts.path} is writable for {who}", f"run: chmod go-w {quote(facts.path)}; {_ESCAPE}"))
     if facts.is_writable_for_us and not found:
         found.append(
             (
                 f"{facts.path} is writable for the user this runs as",
-                f"remove the access list: setfacl -b {facts.path}; {_ESCAPE}",
+                f"remove the access list: setfacl -b {quote(facts.path)}; {_ESCAPE}",
             )
         )
     return found

@@ -1,8 +1,8 @@
 """Schema - every setting once: its name, what it may be, its default, and what it is for.
 
 The defaults are raw, as a file would write them ("$MYHOME/tmp", "8m"); converted they are the defaults of
-`config.model.ServerSettings` and `policy.settings.Settings`, which a test compares. docs/settings.md and etc/amavispy.toml
-are printed from this table. Nothing here converts or checks by itself.
+`config.model.ServerSettings` and `policy.settings.Settings`, which a test compares. docs/settings.md and
+etc/amavispy.toml are printed from this table. Nothing here converts or checks by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from amavispy.config.kinds import (
     words,
 )
 from amavispy.config.lookups import SCORE, SIZE, TEXT, TRUTH, lookup_list, networks_kind
-from amavispy.config.sockets import bind_kind, interface_policy_kind, listen_sockets_kind, next_hops_kind
+from amavispy.config.sockets import address_kind, bind_kind, interface_policy_kind, listen_sockets_kind, next_hops_kind
 from amavispy.config.structures import banned_rules_kind, client_rules_kind, scanners
 from amavispy.mail.disposition import Destiny
 
@@ -54,10 +54,16 @@ _HOST = r"localhost|(?=.{4,253}$)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?"
 _ADDRESS = r'|[^\s<>@"]+@[^\s<>@"]+'
 _TEMPLATE = r"|local:(?!/)(?!.*\.\.)(?:[A-Za-z0-9._+/-]|%[mbPni%])+"
+_DELIMITERS = r"|[!#$%&'*+/=?^_~.-]{1,8}"
+_FIELD_NAME = r"[!-9;-~]{1,76}"  # RFC 5322 3.6.8
 _TLS = {"none": "none", "may": "may", "encrypt": "encrypt"}
 _PROTOCOLS = {"": "", "SMTP": "SMTP", "LMTP": "LMTP", "AM.PDP": "AM.PDP"}
 _SPOKEN = "this version speaks SMTP, LMTP and AM.PDP"
 _NO_PROTOCOLS = dict.fromkeys(("milter", "MILTER", "TCP-LOOKUP", "COURIER", "QMQPqq"), _SPOKEN)
+_KEYWORDS = (
+    "VRFY", "PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME",
+    "STARTTLS", "XFORWARD",
+)  # fmt: skip
 _HEADER_TESTS = ("other", "mime", "syntax", "empty", "long", "control", "8bit", "missing", "multiple")
 _FACILITIES = ("auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp")
 _LOCALS = tuple(f"local{n}" for n in range(8))
@@ -85,8 +91,8 @@ SERVER: tuple[Group, ...] = (
         Setting("pid_file", path(optional=True), "/run/amavispy/amavispy.pid", "File with the master's process id."),
         Setting("release_key_file", path(), "$MYHOME/release.key",
                 "Secret that ties a mail_id to its secret_id; made when missing."),
-        Setting("daemon_user", text("user", _USER), "amavispy", "User the daemon runs as."),
-        Setting("daemon_group", text("group", _USER), "amavispy", "Group the daemon runs as."),
+        Setting("daemon_user", text("user", _USER, "the name of a user"), "amavispy", "User the daemon runs as."),
+        Setting("daemon_group", text("group", _USER, "the name of a group"), "amavispy", "Group the daemon runs as."),
         Setting("mydomain", text("domain", f"|{_HOST}", "a domain"), "",
                 "Domain of this site; when empty, what follows the first dot of myhostname."),
     )),
@@ -96,7 +102,7 @@ SERVER: tuple[Group, ...] = (
         Setting("min_spare_servers", integer(0, 10000), 0, "Idle workers kept at least, when min_servers is set."),
         Setting("max_spare_servers", integer(0, 10000), 0, "Idle workers kept at most, when min_servers is set."),
         Setting("max_requests", integer(0, 2_000_000_000), 1000,
-                "Messages after which a worker is replaced, 0 never (amavis: 20; ours grow little)."),
+                "Messages after which a worker is replaced; 0 never. amavis has 20."),
     )),
     Group("Listen sockets", False, (
         Setting("listen_sockets", listen_sockets_kind(), [10024],
@@ -107,7 +113,7 @@ SERVER: tuple[Group, ...] = (
         Setting("listen_queue_size", integer(1, 65535), 1024,
                 "Connections the system keeps waiting for us on a socket."),
         Setting("interface_policy", interface_policy_kind(), {},
-                "Policy banks by the socket a connection comes in on: port, \"address:port\", \"interface:port\", a path, or SOCK."),
+                "Policy banks by socket: port, address:port, interface:port, a path, or SOCK for every Unix socket."),
     )),
     Group("Clients", False, (
         Setting("smtpd_recipient_limit", integer(1, 1_000_000), 1100,
@@ -121,7 +127,7 @@ SERVER: tuple[Group, ...] = (
         Setting("smtpd_tls_key_file", path(optional=True), "", "The certificate's private key (PEM)."),
     )),
     Group("Next hops", False, (
-        Setting("local_client_bind_address", text("address", r"|[0-9A-Fa-f:.]+", "an IP address"), "",
+        Setting("local_client_bind_address", address_kind(), "",
                 "Address our own connections come from; empty leaves it to the system."),
         Setting("smtp_connection_cache_enable", _TRUTH, True, "Keep connections to next hops open between messages."),
     )),
@@ -164,7 +170,7 @@ BANK: tuple[Group, ...] = (
                 "Text of the greeting."),
         Setting("smtpd_quit_banner", text(), "${helo-name} ${product} closing transmission channel",
                 "Text of the farewell."),
-        Setting("smtpd_discard_ehlo_keywords", words(("VRFY", "PIPELINING", "SIZE", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME", "STARTTLS", "XFORWARD")), [],
+        Setting("smtpd_discard_ehlo_keywords", words(_KEYWORDS), [],
                 "EHLO keywords that are not announced."),
         Setting("smtpd_message_size_limit", size(), 0,
                 "Largest message taken; 0 is no limit. See also message_size_limit_maps."),
@@ -175,13 +181,14 @@ BANK: tuple[Group, ...] = (
                 "STARTTLS towards next hops: none, when offered, or required."),
         Setting("auth_required_release", _TRUTH, True, "A release request needs the secret_id."),
         Setting("client_ipaddr_policy", client_rules_kind(), [],
-                "Policy banks by the original client's address; the first match counts, later ones with \"also\" add to it."),
+                "Policy banks by the original client's address; the first match counts, then those with also."),
         Setting("mynetworks", _NETWORKS, ["127.0.0.0/8", "::1"],
                 "Our own networks; $mynetworks in other network lists."),
     )),
     Group("Logging", True, (
         Setting("log_level", integer(-5, 5), 0, "How much is logged: 0 one line a message, 5 everything."),
-        Setting("syslog_ident", text("word", r"[!-~]{1,48}"), "amavis", "Name in syslog."),
+        Setting("syslog_ident", text("word", r"[!-~]{1,48}", "a word of at most 48 characters"), "amavis",
+                "Name in syslog."),
         Setting("syslog_facility", choice({name: name for name in (*_FACILITIES, *_LOCALS)}), "mail",
                 "Facility in syslog."),
     )),
@@ -198,7 +205,7 @@ BANK: tuple[Group, ...] = (
     Group("Addresses", True, (
         Setting("local_domains_maps", _YES_NO, [], "Recipients that are ours."),
         Setting("localpart_is_case_sensitive", _TRUTH, False, "Lookups respect capitals in local parts."),
-        Setting("recipient_delimiter", text("characters", r"|[!#$%&'*+/=?^_~.-]{1,8}"), "",
+        Setting("recipient_delimiter", text("characters", _DELIMITERS, 'characters such as "+", or ""'), "",
                 "Characters that start an address extension, each by itself: user+extension@domain."),
         Setting("message_size_limit_maps", lookup_list(SIZE), [], "Largest message by recipient; 0 is no limit."),
     )),
@@ -214,7 +221,7 @@ BANK: tuple[Group, ...] = (
         Setting("spam_scanners", scanners("spamd"), [],
                 "Spam scanners: name, type, address, timeout, on_failure (tempfail, unchecked, pass)."),
         Setting("banned_filename_re", banned_rules_kind(), [],
-                "Patterns of banned names and types, searched in order without regard to case; the value false allows."),
+                "Patterns of banned names and types, searched in order, whatever the case; the value false allows."),
         Setting("allowed_header_tests", words(_HEADER_TESTS, frozenset), list(_HEADER_TESTS),
                 "Tests of the header section."),
         Setting("viruses_that_fake_sender_maps", _YES_NO, True, "Viruses, by name, whose sender is not told."),
@@ -258,10 +265,10 @@ BANK: tuple[Group, ...] = (
                 "Address bounces name as their author; empty is postmaster@$myhostname."),
     )),
     Group("Header fields", True, (
-        Setting("x_header_tag", text("header field name", r"[!-9;-~]{1,76}"), "X-Virus-Scanned",
+        Setting("x_header_tag", text("header field name", _FIELD_NAME, "the name of a header field"), "X-Virus-Scanned",
                 "Name of the field that says we were here."),
         Setting("x_header_line", text(), "amavispy at $mydomain", "Its value; \"\" adds no field."),
-        Setting("sa_spam_level_char", text("one character", r"|[!-~]"), "*",
+        Setting("sa_spam_level_char", text("one character", r"|[!-~]", 'one character, or ""'), "*",
                 "Repeated in X-Spam-Level; \"\" adds no field."),
         Setting("remove_existing_x_scanned_headers", _TRUTH, False, "Remove such fields that others added."),
         Setting("remove_existing_spam_headers_maps", _YES_NO, True,

@@ -10,6 +10,7 @@ from amavispy.config.conversion import Draft
 from amavispy.config.findings import Finding, fault, warning
 from amavispy.config.model import ListenSocket
 from amavispy.config.sockets import asks_for_tls
+from amavispy.config.sources import Path
 from amavispy.mail.next_hop import NextHop
 from amavispy.policy.settings import Settings
 
@@ -17,19 +18,23 @@ _OUR_NAMES = ("127.0.0.1", "::1", "localhost")
 
 
 def keys_of(socket: ListenSocket) -> tuple[str, ...]:
-    """The keys of interface_policy that surely hold for connections to a socket; those of a network interface may too."""
+    """The keys of interface_policy that surely hold for connections to a socket; an interface's own may too."""
     if socket.kind == "unix":
         return ("SOCK", socket.path)
     return (str(socket.port), socket.text)
 
 
-def bank_of(draft: Draft, socket: ListenSocket) -> Settings:
-    """The settings a connection to this socket starts with."""
+def banks_of(draft: Draft, socket: ListenSocket) -> list[str]:
+    """The names of the banks a connection to this socket gets, in order."""
     policy = draft.server.interface_policy
-    names = [name for key in dict.fromkeys(keys_of(socket)) for name in policy.get(key, ())]
+    return [name for key in dict.fromkeys(keys_of(socket)) for name in policy.get(key, ()) if name in draft.overrides]
+
+
+def settings_of(draft: Draft, socket: ListenSocket) -> Settings:
+    """The settings a connection to this socket starts with."""
     settings = draft.base
-    for name in names:
-        settings = replace(settings, **draft.overrides.get(name, {}))
+    for name in banks_of(draft, socket):
+        settings = replace(settings, **draft.overrides[name])
     return settings
 
 
@@ -56,7 +61,7 @@ def no_sockets(draft: Draft) -> Iterator[Finding]:
 
 def unix_without_protocol(draft: Draft) -> Iterator[Finding]:
     for place, socket in zip(draft.socket_places, draft.server.listen_sockets, strict=True):
-        if socket.kind == "unix" and not bank_of(draft, socket).protocol:
+        if socket.kind == "unix" and not settings_of(draft, socket).protocol:
             yield fault(
                 place,
                 f"protocol not specified, UNIX: no bank of {socket.path} sets it",
@@ -65,12 +70,15 @@ def unix_without_protocol(draft: Draft) -> Iterator[Finding]:
 
 
 def smtp_without_next_hop(draft: Draft) -> Iterator[Finding]:
-    for place, socket in zip(draft.socket_places, draft.server.listen_sockets, strict=True):
-        settings = bank_of(draft, socket)
+    found: dict[Path, list[str]] = {}
+    for socket in draft.server.listen_sockets:
+        settings = settings_of(draft, socket)
         if settings.protocol in ("", "SMTP", "LMTP") and not settings.forward_method:
-            yield fault(
-                place, f"mail that comes in at {socket.text} has no forward_method", "SMTP and LMTP need a next hop"
-            )
+            setting = [name for name in banks_of(draft, socket) if "forward_method" in draft.overrides[name]]
+            path: Path = ("policy_bank", setting[-1]) if setting else ()
+            found.setdefault((*path, "forward_method"), []).append(socket.text)
+    for path, sockets in found.items():
+        yield fault(path, f"mail that comes in at {', '.join(sockets)} has no next hop", "SMTP and LMTP need one")
 
 
 def keys_without_socket(draft: Draft) -> Iterator[Finding]:
@@ -128,7 +136,7 @@ def mail_loops(draft: Draft) -> Iterator[Finding]:
             hops = getattr(settings, name) if name in own else ()
             for hop in hops:
                 if socket := _ours(hop, draft.server.listen_sockets):
-                    problem = f"{hop} is our own listen socket {socket.text}"
+                    problem = f"{str(hop).replace('[*]', '*')} is our own listen socket {socket.text}"
                     is_forward = name == "forward_method"
                     yield (fault if is_forward else warning)((*path, name), problem, _LOOP if is_forward else _CHECKED)
 
@@ -138,7 +146,7 @@ _CHECKED = "such mail is checked once more; name the MTA's port"
 
 
 def _ours(hop: NextHop, sockets: tuple[ListenSocket, ...]) -> ListenSocket | None:
-    """The listen socket that a next hop leads to. "*" is the client's host and the port after the one mail came in on."""
+    """The listen socket that a next hop leads to. "*" is the client's host, and the port after that mail came in on."""
     if hop.path:
         return next((s for s in sockets if s.path == hop.path), None)
     if hop.host == "*" and not hop.port:
@@ -162,7 +170,7 @@ def closed_to_others(draft: Draft) -> Iterator[Finding]:
     """A socket for other hosts whose inet_acl admits this host alone: the classic of containers."""
     for place, socket in zip(draft.socket_places, draft.server.listen_sockets, strict=True):
         reaches_others = socket.kind == "inet" and not _is_same_host("*", socket.host) and socket.host != "lo"
-        if reaches_others and bank_of(draft, socket).inet_acl == Settings().inet_acl:
+        if reaches_others and settings_of(draft, socket).inet_acl == Settings().inet_acl:
             yield warning(
                 place, f"{socket.text} listens for other hosts, but inet_acl admits only this one", "extend inet_acl"
             )

@@ -28,7 +28,7 @@ def listen_socket(value: Any, context: Context) -> ListenSocket:
     """One entry of listen_sockets; its host is "" when it is a port alone."""
     if isinstance(value, int) and not isinstance(value, bool):
         return ListenSocket("", "inet", port=integer_of(value, 1, 65535))
-    text = text_of(value, context)
+    text = text_of(value, context) if isinstance(value, str) else ""
     plain = _SUFFIX.sub("", text) if not text.startswith("/") else text.removesuffix("|unix")
     plain = plain.removeprefix("unix:").removeprefix("inet:").removeprefix("inet6:")
     if plain.startswith("/"):
@@ -134,11 +134,23 @@ def next_hops(value: Any, context: Context) -> tuple[NextHop, ...]:
 
 
 def _next_hop(value: Any, context: Context) -> NextHop:
-    text = text_of(value, context)
+    text = text_of(value, context) if isinstance(value, str) else ""
     try:
         return NextHop.parse(text)
     except ValueError as error:
-        raise BadValue(f"{show(text)} is not a next hop", str(error))
+        raise BadValue(f"{show(text or value)} is not a next hop", str(error))
+
+
+def _ip_address(value: Any, context: Context) -> str:
+    text = text_of(value, context)
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError:
+        raise BadValue(f"{show(text)} is not an IP address", 'expected an IP address, or ""')
+
+
+def address_kind() -> Kind:
+    return Kind('IP address, "" for none', _ip_address, is_text=True)
 
 
 def listen_sockets_kind() -> Kind:

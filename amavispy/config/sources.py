@@ -3,8 +3,8 @@
 The files are read in the order given, then the fragments `conf.d/*.toml` beside them in the order of their names, then
 each --set, then the values of options; what comes later wins. A `Document` is one of these with what stands in it.
 
-**Failures:** every fault is appended to a list handed in; a source with a fault yields no document. Complaints about who
-may write a file go to a list of their own: the file is read nevertheless, so that all faults are told at once.
+**Failures:** every fault is appended to a list handed in; a source with a fault yields no document. Complaints about
+who may write a file go to a list of their own: the file is read nevertheless, so that all faults are told at once.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def dead_entries(spans: list[Span]) -> Iterator[tuple[int, str]]:
 
 
 def taken_whole(spans: list[Span]) -> list[Span]:
-    """The entries of a rule whose addresses never get to a later rule: no earlier exclusion lets some of them through."""
+    """The entries of a rule whose addresses never get to a later rule: no exclusion before them lets some through."""
     exclusions = [(index, span) for index, span in enumerate(spans) if span.excludes]
     if len(exclusions) > _EXCLUSIONS_LIMIT:
         return []

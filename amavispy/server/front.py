@@ -10,6 +10,7 @@ must not guess).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Protocol
 
@@ -64,7 +65,9 @@ class SmtpFront:
     protocol = "SMTP"
 
     def __init__(self, profile: SmtpProfile, state: bytes | None = None) -> None:
+        self._profile = profile
         self._engine = SmtpServer(profile, stops_before_mail=True, state=state)
+        self._said = b""
 
     def greet(self) -> Step:
         self._engine.greet()
@@ -87,7 +90,8 @@ class SmtpFront:
                 return Step.CLOSE
 
     def take_output(self) -> bytes:
-        return self._engine.take_output() if self._engine.has_output else b""
+        said, self._said = self._said, b""
+        return said + self._engine.take_output() if self._engine.has_output else said
 
     def state(self) -> bytes:
         return self._engine.state()
@@ -96,7 +100,14 @@ class SmtpFront:
         self._engine.say_goodbye(reply)
 
     def refuse_tls(self) -> Step:
-        self._engine.refuse(_TLS_UNAVAILABLE)
+        """An engine that does not offer TLS answers STARTTLS by itself, for ever; here it is only for now."""
+        without = SmtpServer(replace(self._profile, tls="none"), stops_before_mail=True, state=self._engine.state())
+        event = without.next_event()
+        refusal, _, rest = without.take_output().partition(b"\r\n")
+        self._said += _TLS_UNAVAILABLE.octets() + rest if refusal else b""
+        if event is Signal.CLOSED:
+            return Step.CLOSE
+        self._engine = SmtpServer(self._profile, stops_before_mail=True, state=without.state())
         return self.advance()
 
     def can_complete(self, unread: bytes) -> bool:

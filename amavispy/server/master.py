@@ -83,9 +83,14 @@ def _listen_and_drop(server: ServerSettings, inherited: Sequence[socket]) -> tup
     inet = tuple(entry for entry in server.listen_sockets if entry.kind == "inet")
     given = [sock for sock in inherited if sock.family != AF_UNIX]
     listeners = open_listeners(replace(server, listen_sockets=inet), inherited=given) if inet else ()
-    privileges.drop(server.daemon_user, server.daemon_group, own=(server.logfile,) if server.logfile else ())
+    privileges.drop(server.daemon_user, server.daemon_group, own=_own_files(server))
     given = [sock for sock in inherited if sock.family == AF_UNIX]
     return open_listeners(server, kept=listeners, inherited=given)
+
+
+def _own_files(server: ServerSettings) -> tuple[str, ...]:
+    """What root may have made, and a reload must be able to open again."""
+    return tuple(path for path in (server.logfile, server.release_key_file) if path)
 
 
 class Master:
@@ -237,18 +242,24 @@ class Master:
             plan = self._make_plan()
             listeners = open_listeners(plan.server, kept=self._listeners)
         except (ConfigError, ListenError, OSError) as error:
-            _LOG.error("Rejecting reload, some config files unreadable or erroneous:\n%s", error)
+            self._reject(f"some config files unreadable or erroneous:\n{error}")
             return
         except Exception:
-            _LOG.exception("Rejecting reload, the configuration could not be taken")
+            _LOG.exception("a bug in taking the configuration")
+            self._reject("the configuration could not be taken")
             return
         kept = {listener.sock for listener in listeners}
         self._removed = [listener for listener in self._listeners if listener.sock not in kept]
         self._plan, self._listeners = plan, listeners
         _freeze()
         self._staffing.renew(plan.server)
-        self._board.count_reload()
+        self._board.count_reload(is_taken=True)
         _LOG.log(_NOTICE, "reloading the configuration")
+
+    def _reject(self, reason: str) -> None:
+        for line in f"Rejecting reload, {reason}".splitlines():
+            _LOG.error("%s", line)
+        self._board.count_reload(is_taken=False)
 
 
 def _freeze() -> None:

@@ -22,7 +22,7 @@ class PrivilegeError(Exception):
 
 
 def drop(user: str, group: str, *, own: tuple[str, ...] = ()) -> None:
-    """Become `user` and `group` when root, with that user's other groups; files in `own` are given to them.
+    """Become `user` and `group` when root, with that user's other groups. Root's files in `own` are given to them.
 
     Started by another user, the daemon stays that user.
     """
@@ -71,14 +71,16 @@ def _group(group: str) -> int:
 
 
 def _give(path: str, uid: int, gid: int) -> None:
-    """Change a plain file's owner. A link, or a file with several names, may be somebody's trap: it is left alone."""
+    """Change the owner of root's plain file. A link, or a file with several names, may be a trap: it is left alone."""
+    if not path:
+        return
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return
     try:
         status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == 0:
             os.fchown(descriptor, uid, gid)
     finally:
         os.close(descriptor)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 GATEWAYS = 2
 _MAGIC = b"amavispy scoreboard 1\0\0\0"
-_HEADER = struct.Struct("=24sqqdqq")  # magic, slots, master's pid, started (wall clock), reloads, generation's workers
+_HEADER = struct.Struct("=24sqqdqq")  # magic, slots, master's pid, started (wall clock), reloads, reloads rejected
 _HEADER_SIZE = 64
 _FIELDS = 16
 _SLOT_SIZE = _FIELDS * 8
@@ -164,10 +164,15 @@ class Scoreboard:
     def reloads(self) -> int:
         return int(_HEADER.unpack_from(self._map)[4])
 
-    def count_reload(self) -> None:
-        """The master has taken a new configuration."""
-        magic, slots, master, started, reloads, spare = _HEADER.unpack_from(self._map)
-        _HEADER.pack_into(self._map, 0, magic, slots, master, started, reloads + 1, spare)
+    @property
+    def rejections(self) -> int:
+        """Reloads that were refused, because the new configuration has faults."""
+        return int(_HEADER.unpack_from(self._map)[5])
+
+    def count_reload(self, *, is_taken: bool) -> None:
+        """The master has taken a new configuration, or rejected it."""
+        *rest, reloads, rejections = _HEADER.unpack_from(self._map)
+        _HEADER.pack_into(self._map, 0, *rest, reloads + is_taken, rejections + (not is_taken))
 
     def rows(self) -> Iterator[Row]:
         """Every process that runs."""

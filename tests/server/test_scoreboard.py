@@ -73,8 +73,10 @@ def test_waiting_clients_of_both_gateways_are_added(path):
 
 def test_reloads_are_counted(path):
     board = Scoreboard.create(path, 2)
-    board.count_reload()
-    assert (board.reloads, board.master) == (1, os.getpid())
+    board.count_reload(is_taken=True)
+    board.count_reload(is_taken=False)
+    board.count_reload(is_taken=True)
+    assert (board.reloads, board.rejections, board.master) == (2, 1, os.getpid())
 
 
 def test_only_owner_and_group_may_read_it(path):

@@ -84,6 +84,7 @@ Unpacker = Callable[[Packed, Budget], Iterator[Member]]
 def unpack_zip(packed: Packed, budget: Budget) -> Iterator[Member]:
     """The members of a zip by its central directory, wherever in the part it begins."""
     octets = bytes(packed.octets)
+    budget.foresee_files(octets.count(b"PK\x01\x02"))
     try:
         entries = zipfile.ZipFile(io.BytesIO(octets)).infolist()
     except _ZIP_FAULTS as fault:

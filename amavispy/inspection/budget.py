@@ -52,6 +52,11 @@ class Budget:
         if size > self.left:
             raise LimitExceeded(f"Exceeded storage quota {self.quota} bytes by {by}; last chunk {size} bytes")
 
+    def foresee_files(self, count: int) -> None:
+        """Fail at once when a directory lists so many files that reading it would already be an attack."""
+        if count > 4 * self.limits.files:
+            raise self._too_many_files()
+
     def enter_level(self, level: int) -> None:
         """Begin a level of parts; the parts of the MIME structure are level 1."""
         self._files = 0
@@ -62,4 +67,7 @@ class Budget:
         """Count one more part at this level."""
         self._files += 1
         if self._files > self.limits.files:
-            raise LimitExceeded(f"Maximum number of files ({self.limits.files}) exceeded")
+            raise self._too_many_files()
+
+    def _too_many_files(self) -> LimitExceeded:
+        return LimitExceeded(f"Maximum number of files ({self.limits.files}) exceeded")

@@ -24,7 +24,7 @@ from amavispy.inspection.archives import UNPACKERS, CannotUnpack, Member, Packed
 from amavispy.inspection.budget import Budget, LimitExceeded, Limits
 from amavispy.inspection.file_types import FileTypes
 from amavispy.inspection.mime import MESSAGE_TYPES, Entity, split
-from amavispy.inspection.mime_parameters import text
+from amavispy.inspection.mime_parameters import bounded, text
 from amavispy.inspection.transfer_encodings import IDENTITIES, decode, uuencoded_files
 from amavispy.mail.message import Content, Octets
 from amavispy.mail.verdict import HeaderDefect, Part, Unchecked
@@ -259,7 +259,7 @@ class _Decoding:
 
     def _add_members(self, node: _Node, members: Iterator[Member]) -> None:
         for member in members:
-            child = self._child(node, (), member.names)
+            child = self._child(node, (), tuple(bounded(name) for name in member.names))
             child.octets = member.octets
             child.attributes = member.attributes
             self._append(child)

@@ -93,8 +93,13 @@ def file_names(disposition: Sequence[Parameters], types: Sequence[Parameters]) -
         for parameters in values:
             for name in _names(parameters, key):
                 if name:
-                    found[name[:_NAME_LIMIT]] = None
+                    found[bounded(name)] = None
     return tuple(found)
+
+
+def bounded(name: str) -> str:
+    """A name of at most 4096 characters; what is cut out is its middle, for rules look at the end."""
+    return name if len(name) <= _NAME_LIMIT else name[: _NAME_LIMIT // 2] + name[-_NAME_LIMIT // 2 :]
 
 
 def _names(parameters: Parameters, key: str) -> list[str]:

@@ -118,6 +118,12 @@ def test_a_size_declared_too_small_is_not_trusted():
     assert "by do_unzip; last chunk" in text
 
 
+def test_a_directory_of_too_many_entries_is_not_even_read():
+    members, text = until_limit("zip", build.zip_of({f"{i}": b"" for i in range(6001)}), 1 << 20)
+    assert members == []
+    assert text == "Maximum number of files (1500) exceeded"
+
+
 def test_overlapping_members_are_charged_each_time():
     octets = bytearray(build.zip_of({"a": bytes(50_000), "b": bytes(50_000)}))
     second = octets.rfind(b"PK\x01\x02")

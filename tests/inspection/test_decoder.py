@@ -211,6 +211,15 @@ def test_every_candidate_name_is_kept(head: str, names: tuple[str, ...]):
     assert decode(one_part(head)).parts[1].names == names
 
 
+def test_an_endless_name_keeps_its_ending():
+    for mail in (
+        build.attachment(b"x", "a" * 9000 + ".exe"),
+        build.attachment(build.zip_of({"a" * 9000 + ".exe": b"x"}), "a.zip"),
+    ):
+        names = [name for part in decode(mail).parts for name in part.names]
+        assert any(name.endswith(".exe") and len(name) == 4096 for name in names)
+
+
 @pytest.mark.parametrize(
     ("encoding", "given", "content"),
     [

@@ -17,12 +17,12 @@ import math
 import select
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from amavispy.deadline import Deadline
-from amavispy.inspection.spam import SpamdDialogue, SpamdScanner
-from amavispy.inspection.virus import ClamdDialogue, ClamdScanner, everything, what_clamd_needs
-from amavispy.inspection.wire import Dialogue
+from amavispy.inspection.spam import SpamdScanner
+from amavispy.inspection.virus import ClamdScanner
+from amavispy.inspection.workload import Mail
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content
 from amavispy.mail.verdict import Part, SpamScan, VirusScan
@@ -33,16 +33,40 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("amavispy.scanning")
 
-Scans = tuple[tuple[VirusScan, ...], tuple[SpamScan, ...]]
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Work(Protocol[Result_co]):
+    """One scanner's work on one mail. None of its methods raises for anything a scanner does.
+
+    `interest` is the poll mask to wait for on `fileno`, 0 when there is nothing to wait for (any more); `ends_at` the
+    moment (monotonic) when patience ends. `work_here` computes what is to be computed in this process, `advance` goes
+    on when the descriptor is ready, `expire` gives up what is not over.
+    """
+
+    @property
+    def interest(self) -> int: ...
+    @property
+    def ends_at(self) -> float: ...
+    def fileno(self) -> int: ...
+    def work_here(self) -> None: ...
+    def advance(self) -> None: ...
+    def expire(self) -> None: ...
+    def result(self) -> Result_co: ...
+
+
+class Scanner(Protocol[Result_co]):
+    """A scanner, prepared before the workers are forked."""
+
+    def start(self, mail: Mail, ends_at: float) -> Work[Result_co]: ...
 
 
 class Scanning:
-    """The scanners of all policy banks, prepared before the workers are forked."""
+    """The scanners of all policy banks."""
 
     def __init__(self, specs: Iterable[ScannerSpec]) -> None:
-        self._clamd: dict[ScannerSpec, ClamdScanner] = {}
-        self._yara: dict[ScannerSpec, YaraScanner] = {}
-        self._spamd: dict[ScannerSpec, SpamdScanner] = {}
+        self._virus: dict[ScannerSpec, Scanner[VirusScan]] = {}
+        self._spam: dict[ScannerSpec, Scanner[SpamScan]] = {}
         for spec in dict.fromkeys(specs):
             try:
                 self._prepare(spec)
@@ -51,11 +75,11 @@ class Scanning:
 
     def _prepare(self, spec: ScannerSpec) -> None:
         if spec.type == "clamd":
-            self._clamd[spec] = ClamdScanner(spec)
+            self._virus[spec] = ClamdScanner(spec)
         elif spec.type == "yara":
-            self._yara[spec] = _yara_scanner(spec)
+            self._virus[spec] = _yara_scanner(spec)
         elif spec.type == "spamd":
-            self._spamd[spec] = SpamdScanner(spec)
+            self._spam[spec] = SpamdScanner(spec)
         else:
             raise ValueError(f"unknown type {spec.type!r}; known are clamd, yara, spamd")
 
@@ -67,26 +91,21 @@ class Scanning:
         virus: tuple[ScannerSpec, ...],
         spam: tuple[ScannerSpec, ...],
         deadline: Deadline,
-    ) -> Scans:
+    ) -> tuple[tuple[VirusScan, ...], tuple[SpamScan, ...]]:
         """Ask these scanners, all of them among those the constructor got. Takes no longer than the deadline."""
-        clamd: dict[ScannerSpec, ClamdDialogue] = {}
-        spamd: dict[ScannerSpec, SpamdDialogue] = {}
-        yara: dict[ScannerSpec, VirusScan] = {}
+        mail = Mail(content, parts, envelope)
+        by_virus: list[Work[VirusScan]] = []
+        by_spam: list[Work[SpamScan]] = []
         try:
+            for spec in virus:
+                by_virus.append(self._virus[spec].start(mail, _patience(spec, deadline)))
             for spec in spam:
-                spamd[spec] = self._spamd[spec].start(content, envelope, _patience(spec, deadline))
-            for spec in virus:
-                if spec in self._clamd:
-                    work = what_clamd_needs(content, parts)
-                    clamd[spec] = self._clamd[spec].start(work, _patience(spec, deadline))
-            for spec in virus:
-                if spec in self._yara:
-                    yara[spec] = self._yara[spec].scan(everything(content, parts), _patience(spec, deadline))
-            converse([*clamd.values(), *spamd.values()])
+                by_spam.append(self._spam[spec].start(mail, _patience(spec, deadline)))
+            _finish([*by_virus, *by_spam])
         finally:
-            _end([*clamd.values(), *spamd.values()])
-        viruses = tuple(yara[spec] if spec in yara else clamd[spec].result() for spec in virus)
-        return _told(viruses, tuple(spamd[spec].result() for spec in spam))
+            for work in (*by_virus, *by_spam):
+                work.expire()
+        return tuple([_told(work.result()) for work in by_virus]), tuple([_told(work.result()) for work in by_spam])
 
 
 def _yara_scanner(spec: ScannerSpec) -> YaraScanner:
@@ -98,52 +117,51 @@ def _yara_scanner(spec: ScannerSpec) -> YaraScanner:
     return YaraScanner(spec)
 
 
-def converse(dialogues: Sequence[Dialogue]) -> None:
-    """Poll until every dialogue is over or has expired."""
-    poll = select.poll()
-    under_way: dict[int, Dialogue] = {}
-
-    def watch(dialogue: Dialogue) -> None:
-        if interest := dialogue.interest:
-            under_way[dialogue.fileno()] = dialogue
-            poll.register(dialogue.fileno(), interest)
-
-    for dialogue in dialogues:
-        watch(dialogue)
-    while under_way:
-        patience = min(dialogue.ends_at for dialogue in under_way.values()) - time.monotonic()
-        for descriptor, _ in poll.poll(max(0, math.ceil(patience * 1000))):
-            poll.unregister(descriptor)  # first: another connection may get this number
-            dialogue = under_way.pop(descriptor)
-            dialogue.advance()
-            watch(dialogue)
-        _expire_late(under_way, poll)
-
-
-def _end(dialogues: Sequence[Dialogue]) -> None:
-    """Those that are not over by themselves (an exception came between) close their connections."""
-    for dialogue in dialogues:
-        dialogue.expire()
-
-
-def _expire_late(under_way: dict[int, Dialogue], poll: select.poll) -> None:
-    now = time.monotonic()
-    for descriptor, dialogue in list(under_way.items()):
-        if now >= dialogue.ends_at:
-            poll.unregister(descriptor)
-            del under_way[descriptor]
-            dialogue.expire()
-
-
 def _patience(spec: ScannerSpec, deadline: Deadline) -> float:
     return min(time.monotonic() + spec.timeout, deadline.ends_at)
 
 
-def _told(virus: tuple[VirusScan, ...], spam: tuple[SpamScan, ...]) -> Scans:
-    for scan in virus:
-        if scan.error:
-            _log.warning("%s av-scanner FAILED: %s", scan.scanner, scan.error)
-    for checked in spam:
-        if checked.error:
-            _log.warning("%s spam scanner FAILED: %s", checked.scanner, checked.error)
-    return virus, spam
+def _finish(works: Sequence[Work[object]]) -> None:
+    """Compute, then poll until everything is over or has expired."""
+    for work in works:
+        work.work_here()
+    poll = select.poll()
+    waiting: dict[int, Work[object]] = {}
+    for work in works:
+        _watch(work, waiting, poll)
+    while waiting:
+        patience = min([work.ends_at for work in waiting.values()]) - time.monotonic()
+        for descriptor, _ in poll.poll(max(0, math.ceil(patience * 1000))):
+            work = waiting.pop(descriptor)
+            poll.unregister(descriptor)  # another connection may get this number
+            work.advance()
+            _watch(work, waiting, poll)
+        _expire_late(waiting, poll)
+
+
+def _watch(work: Work[object], waiting: dict[int, Work[object]], poll: select.poll) -> None:
+    if interest := work.interest:
+        descriptor = work.fileno()
+        waiting[descriptor] = work
+        poll.register(descriptor, interest)
+
+
+def _expire_late(waiting: dict[int, Work[object]], poll: select.poll) -> None:
+    if not waiting:
+        return
+    now = time.monotonic()
+    for descriptor, work in list(waiting.items()):
+        if now >= work.ends_at:
+            poll.unregister(descriptor)
+            del waiting[descriptor]
+            work.expire()
+
+
+Scan = TypeVar("Scan", VirusScan, SpamScan)
+
+
+def _told(scan: Scan) -> Scan:
+    if scan.error:
+        kind = "av-scanner" if isinstance(scan, VirusScan) else "spam scanner"
+        _log.warning("%s %s FAILED: %s", scan.scanner, kind, scan.error)
+    return scan

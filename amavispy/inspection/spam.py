@@ -12,6 +12,7 @@ start ValueError for an improper address.
 from __future__ import annotations
 
 from amavispy.inspection.wire import DaemonAddress, Wire
+from amavispy.inspection.workload import Mail
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content
 from amavispy.mail.verdict import SpamScan
@@ -32,10 +33,10 @@ class SpamdScanner:
         self.spec = spec
         self._address = DaemonAddress.parse(spec.address)
 
-    def start(self, content: Content, envelope: Envelope, ends_at: float) -> SpamdDialogue:
+    def start(self, mail: Mail, ends_at: float) -> SpamdDialogue:
         """Connect, and send as much as possible at once."""
         dialogue = SpamdDialogue(self.spec, ends_at)
-        dialogue.begin(self._address, content, envelope)
+        dialogue.begin(self._address, what_spamd_gets(mail.content, mail.envelope))
         return dialogue
 
 
@@ -59,15 +60,16 @@ class SpamdDialogue:
         assert self._wire
         return self._wire.fileno()
 
-    def begin(self, address: DaemonAddress, content: Content, envelope: Envelope) -> None:
-        pieces = what_spamd_gets(content, envelope)
+    def begin(self, address: DaemonAddress, pieces: list[bytes]) -> None:
         try:
             self._wire = Wire(address)
+            self._wire.queue(request_head(sum(map(len, pieces))), *pieces)
+            self._wire.send()  # the error it may return comes again when the answer is awaited
         except OSError as error:
-            self._error = error.strerror or str(error)
-            return
-        self._wire.queue(request_head(sum(map(len, pieces))), *pieces)
-        self.advance()
+            self._end(error.strerror or str(error))
+
+    def work_here(self) -> None:
+        """Nothing: spamd works there."""
 
     def advance(self) -> None:
         if self._wire is None:

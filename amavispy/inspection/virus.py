@@ -1,13 +1,8 @@
-"""Virus - what is scanned for viruses, and scanning it with clamd.
+"""Virus - scanning a mail with clamd.
 
-What clamd gets: the mail as it came in, in one piece, for clamd takes mails apart by itself. It gets decoded parts as
-well where it could not do so or where its reading may differ from ours: members that our own decoders found, and every
-leaf when a part is ambiguous or undecipherable, or when the mail's first line is none of those by which clamd knows a
-mail (measured with 1.4.6: with `DKIM-Signature:` on top it sees a text and decodes nothing). How many parts there may
-be is the decoder's limit; a few are under way at a time.
-
-Over a Unix socket clamd gets descriptors: the spool file's, or memory files; over TCP the octets. The connection is
-kept for the next mail (IDSESSION). Found broken, or breaking before all answers are there, it is made anew once.
+Over a Unix socket clamd gets descriptors: the spool file's, or memory files; over TCP the octets. A few are under way
+at a time, however many there are. The connection is kept for the next mail (IDSESSION); when it breaks before all
+answers are there, for clamd was restarted perhaps, it is made anew once.
 
 **Failures:** none after the start: what goes wrong is the VirusScan's `error`, and never means clean. A finding
 outweighs an error. At the start ValueError for an improper address.
@@ -16,64 +11,30 @@ outweighs an error. At the start ValueError for an improper address.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
 
 from amavispy.inspection.wire import Buffer, DaemonAddress, Wire
-from amavispy.mail.message import Content, Octets
-from amavispy.mail.verdict import Part, VirusScan
+from amavispy.inspection.workload import Mail, Scannable, what_clamd_needs
+from amavispy.mail.message import Octets
+from amavispy.mail.verdict import VirusScan
 from amavispy.policy.settings import ScannerSpec
 from amavispy.protocols.clamd import Answer, ClamdError, ClamdSession
 
 _WINDOW = 8  # requests under way at a time; their answers fit into any socket buffer
-_MAIL_TO_CLAMD = (b"Received: ", b"Return-Path: ", b"Delivered-To: ", b"From: ", b"Subject: ")
-_DOUBTFUL = frozenset("BU")
 
-Scannable = tuple[Octets | memoryview, int | None]  # the octets, and a descriptor of exactly these
-
-
-def everything(content: Content, parts: Sequence[Part]) -> list[Scannable]:
-    """The mail and all its decoded leaves."""
-    return [(content.octets, content.descriptor), *_leaves(parts)]
-
-
-def what_clamd_needs(content: Content, parts: Sequence[Part]) -> list[Scannable]:
-    """The mail, and those decoded leaves that clamd may not find in it by itself."""
-    is_doubtful = any(part.attributes and _DOUBTFUL.intersection(part.attributes) for part in parts)
-    if is_doubtful or not content.octets[:16].startswith(_MAIL_TO_CLAMD):
-        return everything(content, parts)
-    return [(content.octets, content.descriptor), *_leaves(_unpacked_by_us(parts))]
-
-
-def _unpacked_by_us(parts: Sequence[Part]) -> Iterator[Part]:
-    """Parts below anything but the containers of MIME. Parents stand before their children."""
-    unpacked: set[int | None] = set()
-    for part in parts:
-        if part.parent in unpacked:
-            yield part
-        if part.parent in unpacked or not _is_mime_container(part):
-            unpacked.add(part.number)
-
-
-def _leaves(parts: Iterable[Part]) -> Iterator[Scannable]:
-    return ((part.octets, None) for part in parts if part.is_leaf and part.octets is not None)
-
-
-def _is_mime_container(part: Part) -> bool:
-    return part.octets is None and bool(part.types) and part.types[0].startswith(("multipart/", "message/"))
-
-
-# --- clamd
+_IDLE_LIMIT = 30.0  # seconds; behind a firewall an older connection may be gone without a word
 
 
 class _Link:
-    """A connection to clamd, and where its session stands."""
+    """A connection to clamd, where its session stands, and until when it may be used again."""
 
-    __slots__ = ("session", "wire")
+    __slots__ = ("good_until", "session", "wire")
 
     def __init__(self, address: DaemonAddress) -> None:
         self.wire = Wire(address)
         self.session = ClamdSession()
+        self.good_until = 0.0
 
 
 class ClamdScanner:
@@ -84,10 +45,11 @@ class ClamdScanner:
         self._address = DaemonAddress.parse(spec.address)
         self._idle: _Link | None = None
 
-    def start(self, objects: list[Scannable], ends_at: float) -> ClamdDialogue:
+    def start(self, mail: Mail, ends_at: float) -> ClamdDialogue:
         """Begin scanning: as much as possible is sent at once."""
-        dialogue = ClamdDialogue(self, [scannable for scannable in objects if len(scannable[0])], ends_at)
-        dialogue.begin(self._healthy_link())
+        objects = [scannable for scannable in what_clamd_needs(mail) if len(scannable[0])]
+        dialogue = ClamdDialogue(self, objects, ends_at)
+        dialogue.begin(self._recent_link())
         return dialogue
 
     def connect(self) -> _Link:
@@ -96,13 +58,13 @@ class ClamdScanner:
     def keep(self, link: _Link) -> None:
         """Keep the connection of a finished dialogue for the next one."""
         if self._idle:
-            link.wire.close()
-        else:
-            self._idle = link
+            self._idle.wire.close()
+        link.good_until = time.monotonic() + _IDLE_LIMIT
+        self._idle = link
 
-    def _healthy_link(self) -> _Link | None:
+    def _recent_link(self) -> _Link | None:
         link, self._idle = self._idle, None
-        if link and not link.wire.is_quiet:  # clamd was restarted, or ended an idle session
+        if link and time.monotonic() > link.good_until:
             link.wire.close()
             return None
         return link
@@ -138,10 +100,18 @@ class ClamdDialogue:
         if not self._objects:
             return
         try:
-            self._link = link or self._scanner.connect()
+            self._link = link = link or self._scanner.connect()
         except OSError as error:
             self._error = _worded(error)
-        self.advance()
+            return
+        try:
+            self._ask(link)
+            link.wire.send()  # the error it may return comes again when the answer is awaited
+        except OSError as error:
+            self._lost(link, error)
+
+    def work_here(self) -> None:
+        """Nothing: clamd works there."""
 
     def advance(self) -> None:
         link = self._link
@@ -163,7 +133,6 @@ class ClamdDialogue:
         return VirusScan(spec.name, names, bool(names), "" if names else self._error, spec.on_failure)
 
     def _exchange(self, link: _Link) -> None:
-        self._ask(link)
         octets = link.wire.pump()
         if octets is None:
             return

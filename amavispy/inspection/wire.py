@@ -20,7 +20,7 @@ import socket
 from array import array
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 _HOST_PORT = re.compile(r"(?:\[(?P<literal>[^]\s]+)\]|(?P<host>[^:\s/\[\]]+)):(?P<port>\d{1,5})")
 _READ_SIZE = 65_536
@@ -29,30 +29,6 @@ _BUFFERS_AT_ONCE = 64
 
 Buffer = bytes | memoryview
 Target = tuple[socket.AddressFamily, Any]
-
-
-class Dialogue(Protocol):
-    """One scanner's work on one message, driven by polling. None of its methods raises."""
-
-    @property
-    def interest(self) -> int:
-        """The poll mask to wait for; 0 when the dialogue is over."""
-        ...
-
-    @property
-    def ends_at(self) -> float:
-        """The moment (monotonic) when patience ends."""
-        ...
-
-    def fileno(self) -> int: ...
-
-    def advance(self) -> None:
-        """The descriptor is ready: go on as far as possible."""
-        ...
-
-    def expire(self) -> None:
-        """The time is over."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +89,9 @@ class Wire:
 
     def pump(self) -> bytes | None:
         """Send what can be sent; then what came in, b"" at the end of the stream, None when nothing came yet."""
-        if self._is_connecting and not self._finish_connecting():
+        broken = self.send()
+        if self._is_connecting:
             return None
-        broken = self._send()
         try:
             octets = self._socket.recv(_READ_SIZE)
         except BlockingIOError:
@@ -124,22 +100,14 @@ class Wire:
             raise broken
         return octets
 
-    @property
-    def is_quiet(self) -> bool:
-        """The peer is there and has said nothing unasked for; False also when it has closed."""
-        try:
-            self._socket.recv(1)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
-
     def close(self) -> None:
         self._queue.clear()
         self._socket.close()
 
-    def _send(self) -> OSError | None:
+    def send(self) -> OSError | None:
+        """Send what can be sent; the error that hinders it, for the peer may have said why."""
+        if self._is_connecting and not self._finish_connecting():
+            return None
         try:
             while self._queue:
                 sent = self._socket.sendmsg([self._queue[i] for i in range(min(len(self._queue), _BUFFERS_AT_ONCE))])

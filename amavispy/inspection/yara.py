@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yara_x
 
-from amavispy.inspection.virus import Scannable
+from amavispy.inspection.workload import Mail, everything
 from amavispy.mail.message import Octets
 from amavispy.mail.verdict import VirusScan
 from amavispy.policy.settings import ScannerSpec
@@ -33,28 +33,58 @@ class YaraScanner:
         self.spec = spec
         self._scanner = yara_x.Scanner(compiled(spec.rules or (_BUILTIN,)))
 
-    def scan(self, objects: list[Scannable], ends_at: float) -> VirusScan:
-        """Scan one after the other."""
-        spec = self.spec
-        names: list[str] = []
-        error = ""
-        try:
-            for octets, descriptor in objects:
-                if time.monotonic() >= ends_at:
-                    error = "out of time"
-                    break
-                names += self._matches(octets, descriptor)
-        except (yara_x.ScanError, yara_x.TimeoutError, OSError) as failure:
-            error = str(failure)
-        unique = tuple(dict.fromkeys(names))
-        return VirusScan(spec.name, unique, bool(unique), "" if unique else error, spec.on_failure)
+    def start(self, mail: Mail, ends_at: float) -> YaraWork:
+        """Nothing is done yet: daemons get their work first."""
+        return YaraWork(self, mail, ends_at)
 
-    def _matches(self, octets: Octets | memoryview, descriptor: int | None) -> list[str]:
+    def matches(self, octets: Octets | memoryview, descriptor: int | None) -> list[str]:
+        """The names of the rules that match. Raises yara_x.ScanError, or OSError for a descriptor."""
         if isinstance(octets, bytes) or descriptor is None:
             found = self._scanner.scan(_as_bytes(octets))
         else:  # mapped by the scanner itself, so that a large mail is not copied
             found = self._scanner.scan_file(f"/proc/self/fd/{descriptor}")
         return [str(dict(rule.metadata).get("name", rule.identifier)) for rule in found.matching_rules]
+
+
+class YaraWork:
+    """The scan of one mail; done at once by `work_here`, there is nothing to wait for."""
+
+    __slots__ = ("_error", "_mail", "_names", "_scanner", "ends_at")
+
+    def __init__(self, scanner: YaraScanner, mail: Mail, ends_at: float) -> None:
+        self.ends_at = ends_at
+        self._scanner = scanner
+        self._mail = mail
+        self._names: list[str] = []
+        self._error = ""
+
+    @property
+    def interest(self) -> int:
+        return 0
+
+    def fileno(self) -> int:
+        return -1
+
+    def advance(self) -> None:
+        pass
+
+    def expire(self) -> None:
+        pass
+
+    def work_here(self) -> None:
+        try:
+            for octets, descriptor in everything(self._mail):
+                if time.monotonic() >= self.ends_at:
+                    self._error = "out of time"
+                    return
+                self._names += self._scanner.matches(octets, descriptor)
+        except (yara_x.ScanError, OSError) as error:
+            self._error = str(error)
+
+    def result(self) -> VirusScan:
+        spec = self._scanner.spec
+        names = tuple(dict.fromkeys(self._names))
+        return VirusScan(spec.name, names, bool(names), "" if names else self._error, spec.on_failure)
 
 
 def _as_bytes(octets: Octets | memoryview) -> bytes:

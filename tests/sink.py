@@ -145,7 +145,9 @@ class Sink:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def hold(self, stage: str) -> threading.Event:
-        """From now on the stage is answered only after the event is set."""
+        """From now on the stage is answered only after the event is set; `reached` counts from now on."""
+        with self._changed:
+            self._reached.pop(stage, None)
         return self._holds.setdefault(stage, threading.Event())
 
     def reached(self, stage: str) -> None:
@@ -166,6 +168,10 @@ class Sink:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def peers(self) -> list[str]:
+        """The addresses that connected and are still served."""
+        return [sock.getpeername()[0] for sock in self._sockets if sock.fileno() >= 0]
+
     # --- for the connections
 
     def _spawn(self, target: Callable[[socket.socket], None], sock: socket.socket) -> None:
@@ -179,10 +185,8 @@ class Sink:
                 sock, _ = listener.accept()
             except OSError:
                 return
-            with self._changed:
-                self.connections += 1
-                self._sockets.append(sock)
-                self._changed.notify_all()
+            self.connections += 1
+            self.serves(sock)
             self._spawn(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
@@ -192,6 +196,11 @@ class Sink:
             _Session(self, sock).run()
         with contextlib.suppress(OSError):
             sock.close()
+
+    def serves(self, sock: socket.socket) -> None:
+        with self._changed:
+            self._sockets.append(sock)
+            self._changed.notify_all()
 
     def note(self, **lists: Any) -> None:
         with self._changed:
@@ -224,7 +233,7 @@ class _Session:
     def __init__(self, sink: Sink, sock: socket.socket) -> None:
         self._sink = sink
         self._sock = sock
-        self._buffer = b""
+        self._buffer = bytearray()
         self._output = b""
         self._transaction = _Transaction()
         self._is_lmtp = False
@@ -241,14 +250,17 @@ class _Session:
     # --- octets
 
     def _until(self, end: bytes) -> bytes:
-        while end not in self._buffer:
+        seen = 0
+        while (at := self._buffer.find(end, seen)) < 0:
+            seen = max(0, len(self._buffer) - len(end))
             self._flush()
             octets = self._sock.recv(262_144)
             if not octets:
                 raise _Closed
             self._sink.note(reads=octets)
             self._buffer += octets
-        found, _, self._buffer = self._buffer.partition(end)
+        found = bytes(self._buffer[:at])
+        del self._buffer[: at + len(end)]
         return found
 
     def _flush(self) -> None:
@@ -259,20 +271,21 @@ class _Session:
     def _answer(self, stage: str, key: str) -> bool:
         """Send the reply; true when it was a positive one."""
         reply = self._sink.choose(stage, key)
-        if reply is None:
-            reply = self._keywords()
+        return self._send(self._keywords() if reply is None else reply)
+
+    def _send(self, reply: Any) -> bool:
         if reply is DROP:
             self._flush()
             self._close()
         if isinstance(reply, bytes):
             self._output += reply
             return False
-        closes = reply.startswith(CLOSE_AFTER)
+        closes: bool = reply.startswith(CLOSE_AFTER)
         self._output += reply.removeprefix(CLOSE_AFTER).replace("\n", "\r\n").encode() + b"\r\n"
         if closes:
             self._flush()
             self._close()
-        return reply[:1] in "23"
+        return bool(reply[:1] in "23")
 
     def _close(self) -> None:
         with contextlib.suppress(OSError):
@@ -301,7 +314,8 @@ class _Session:
             self._flush()
             assert self._sink.tls
             self._sock = self._sink.tls.wrap_socket(self._sock, server_side=True)
-            self._buffer = b""
+            self._sink.serves(self._sock)
+            self._buffer.clear()
 
     def _on_xforward(self, rest: str, line: str) -> None:
         self._answer("xforward", line)
@@ -323,8 +337,8 @@ class _Session:
 
     def _receive_content(self) -> None:
         if self._sink.replies["content"] is not None:
-            self._interrupt()
-        self._buffer = b"\r\n" + self._buffer
+            self._maybe_interrupt()
+        self._buffer[:0] = b"\r\n"
         wire = self._until(b"\r\n.\r\n")[2:] + b"\r\n"
         self._sink.note(wires=wire)
         transaction, self._transaction = self._transaction, _Transaction()
@@ -336,12 +350,14 @@ class _Session:
             recipients = reached if self._is_lmtp else transaction.recipients
             self._sink.note(mails=SinkMail(transaction.sender, recipients, octets, transaction.commands))
 
-    def _interrupt(self) -> None:
+    def _maybe_interrupt(self) -> None:
         self._flush()
-        self._sock.recv(1)
-        self._answer("content", "")
-        self._flush()
-        self._close()
+        self._buffer += self._sock.recv(1)
+        reply = self._sink.choose("content", "")
+        if reply is not None:
+            self._send(reply)
+            self._flush()
+            self._close()
 
     def _on_rset(self, rest: str, line: str) -> None:
         self._transaction = _Transaction()

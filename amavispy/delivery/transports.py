@@ -178,6 +178,9 @@ class SmtpTransport:
         """One transaction with the first next hop that answers; also, the recipients that were too many for it."""
         failures: list[tuple[NextHop, LinkFailure]] = []
         for next_hop in self._candidates(next_hops):
+            if not job.deadline.remaining:
+                failures.append((next_hop, LinkFailure("fwd-connect", "timed out", Cause.LATE)))
+                break
             key = f"{next_hop} {job.settings.tls_security_level_out} {job.settings.localhost_name}"
             if (link := self._kept(key)) and (result := self._transact(link, key, job, recipients)):
                 return result

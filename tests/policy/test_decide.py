@@ -17,7 +17,7 @@ from amavispy.mail.verdict import (
     VirusScan,
 )
 from amavispy.policy.decide import after_forwarding
-from tests.making import MTA, bank, banned, constant, decided, fate, message, only
+from tests.making import MAIL, MTA, bank, banned, constant, decided, fate, message, only
 
 CLEAN = ContentsCategory(Category.CLEAN)
 INFECTED = Verdict(virus_scans=(VirusScan("ClamAV", ("Eicar-Signature",), is_infected=True),))
@@ -164,9 +164,7 @@ def test_lovers_get_what_they_love_and_it_keeps_its_category(verdict: Verdict, l
         ("final_virus_destiny", "final_banned_destiny", "final_unchecked_destiny", "final_spam_destiny"), Destiny.REJECT
     )
     strict = bank(**destinies, final_bad_header_destiny=Destiny.REJECT, **{lovers: only("b@example.net")})
-    one, other = decided(
-        verdict, message(message().content.octets, "b@example.net", "c@example.org"), strict
-    ).recipients
+    one, other = decided(verdict, message(MAIL, "b@example.net", "c@example.org"), strict).recipients
     assert (one.blocking, one.main.major > Category.CLEAN) == (None, True)
     if not verdict.banned:
         assert other.destiny is Destiny.REJECT
@@ -301,7 +299,7 @@ def test_who_probably_did_not_send_it_is_not_told(verdict: Verdict, settings: di
 
 
 def test_recipients_that_cannot_be_split_share_the_gravest_edits() -> None:
-    mail = message(message().content.octets, "b@example.org", "c@example.net")
+    mail = message(MAIL, "b@example.org", "c@example.net")
     in_bank = bank(banned_files_lovers_maps=constant(True))
     split = decided(Verdict(banned=(None, banned())), mail, in_bank).recipients
     joined = decided(Verdict(banned=(None, banned())), mail, in_bank, can_split=False).recipients
@@ -338,6 +336,6 @@ def test_a_delivered_recipient_stays_as_decided_and_an_odd_reply_is_a_temporary_
 
 
 def test_a_thousand_recipients_are_decided_without_making_their_edits_a_thousand_times() -> None:
-    mail = message(message().content.octets, *(f"r{n}@example.net" for n in range(1000)))
+    mail = message(MAIL, *(f"r{n}@example.net" for n in range(1000)))
     recipients = decided(spam(7), mail, bank(x_header_line="amavis at example.net")).recipients
     assert len({id(one.edits) for one in recipients}) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from amavispy.mail.disposition import HeaderEdits
@@ -9,7 +11,7 @@ from amavispy.mail.message import Message
 from amavispy.mail.verdict import HeaderDefect, SpamScan, Unchecked, Verdict, VirusScan
 from amavispy.policy.header_edits import number
 from amavispy.policy.lookup import Hash, LookupList
-from tests.making import bank, banned, constant, decided, message, only
+from tests.making import MAIL, bank, banned, constant, decided, message, only
 
 INFECTED = Verdict(virus_scans=(VirusScan("ClamAV", ("Eicar-Signature",), is_infected=True),))
 BIG = (
@@ -86,7 +88,7 @@ def test_spam_is_flagged_and_its_level_ends_at_64_stars() -> None:
 
 def test_spam_fields_are_for_local_recipients_above_the_tag_level() -> None:
     assert not fields(spam(1.9))
-    assert not fields(spam(99), message(message().content.octets, "b@example.org"))
+    assert not fields(spam(99), message(MAIL, "b@example.org"))
     assert not fields(spam(99), bypass_spam_checks_maps=constant(True))
 
 
@@ -98,7 +100,7 @@ def test_alerts_tell_every_reason_and_fold_at_78_columns() -> None:
             HeaderDefect(2, r"Non-encoded non-ASCII data (and not UTF-8) (char E9 hex): X-Bad: \x{E9}\x{FC} hello"),
         ),
     )
-    lovers = {name: constant(True) for name in ("virus_lovers_maps", "banned_files_lovers_maps")}
+    lovers: dict[str, Any] = {name: constant(True) for name in ("virus_lovers_maps", "banned_files_lovers_maps")}
     assert [value for name, value in edits(found, **lovers).prepend if name == "X-Amavis-Alert"] == [
         "INFECTED, message contains virus: Eicar-Signature",
         "BANNED, message contains application/octet-stream,setup.exe",
@@ -121,7 +123,7 @@ def test_an_exceeded_limit_is_told_on_top_of_the_rest() -> None:
 
 
 def test_the_quarantine_id_is_for_local_recipients_whose_own_copy_was_kept() -> None:
-    mail = message(message().content.octets, "b@example.net", "b@example.org", "byp@example.net")
+    mail = message(MAIL, "b@example.net", "b@example.org", "byp@example.net")
     in_bank = bank(bypass_virus_checks_maps=only("byp@example.net"), virus_lovers_maps=constant(True))
     local, foreign, bypassing = decided(INFECTED, mail, in_bank).recipients
     assert local.edits.prepend[0] == ("X-Quarantine-ID", "<Jnk7NzYB8pvl>")
@@ -135,7 +137,7 @@ def test_spam_and_unchecked_mails_get_a_subject_tag_unchecked_first() -> None:
     assert edits(unchecked).subject_tag == "***UNCHECKED*** "
     assert edits(unchecked, undecipherable_subject_tag="").subject_tag == "***SPAM*** "
     assert edits(spam(6.3)).subject_tag == ""
-    assert edits(spam(7), message(message().content.octets, "b@example.org")).subject_tag == ""
+    assert edits(spam(7), message(MAIL, "b@example.org")).subject_tag == ""
 
 
 def test_a_subject_tag_may_tell_the_score() -> None:
@@ -144,7 +146,7 @@ def test_a_subject_tag_may_tell_the_score() -> None:
 
 
 def test_each_recipient_may_have_a_subject_tag_of_his_own() -> None:
-    mail = message(message().content.octets, "b@example.net", "c@example.net")
+    mail = message(MAIL, "b@example.net", "c@example.net")
     tags = LookupList.of((Hash({"b@example.net": "[b] ", ".": "[all] "}),))
     one, other = decided(spam(7), mail, bank(spam_subject_tag2_maps=tags)).recipients
     assert (one.edits.subject_tag, other.edits.subject_tag) == ("[b] ", "[all] ")

@@ -108,6 +108,7 @@ _CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
         socket_checks.tls_without_certificate,
         frozenset(("tls_security_level_in", "smtpd_tls_cert_file", "smtpd_tls_key_file")),
     ),
+    (socket_checks.tls_takes_all_workers, frozenset(("tls_security_level_in", "max_tls_sessions", "max_servers"))),
     (socket_checks.mail_loops, _SOCKETS | {"forward_method", "notify_method", "release_method"}),
     (socket_checks.closed_to_others, _SOCKETS | {"inet_acl"}),
     (bank_checks.unknown_banks, _BANKS),

@@ -163,6 +163,13 @@ def _in_range(value: float, low: float, high: float, shown: Any, unit: str) -> N
         raise BadValue(f"{show(shown)} is out of range", f"expected {low:.12g} to {high:.12g}{unit}")
 
 
+def _is_number(value: Any) -> bool:
+    """A number that can be compared; an integer may still be too large for a float."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def integer_of(value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadValue(f"{show(value)} is not a whole number", f"expected {low} to {high}")
@@ -171,7 +178,7 @@ def integer_of(value: Any, low: int, high: int) -> int:
 
 
 def number_of(value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_number(value):
         raise BadValue(f"{show(value)} is not a number", f"expected {low:.12g} to {high:.12g}")
     _in_range(value, low, high, value, "")
     return float(value)
@@ -184,12 +191,12 @@ def seconds_of(value: Any, low: float, high: float) -> float:
         if not match:
             raise BadValue(f"{show(value)} is not a time", expected)
         seconds = float(match[1]) * _SECONDS[match[2].lower()]
-    elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise BadValue(f"{show(value)} is not a time", expected)
+    elif _is_number(value):
+        seconds = value
     else:
-        seconds = float(value)
+        raise BadValue(f"{show(value)} is not a time", expected)
     _in_range(seconds, low, high, value, " seconds")
-    return seconds
+    return float(seconds)
 
 
 def octets_of(value: Any, low: int, high: int) -> int:
@@ -241,7 +248,7 @@ def choice(words: Mapping[str, Any], absent: Mapping[str, str] | None = None) ->
 
     def convert(value: Any, context: Context) -> Any:
         word = text_of(value, context) if isinstance(value, str) else value
-        if absent and word in absent:
+        if absent and isinstance(word, str) and word in absent:
             raise BadValue(f"{show(word)} is not available in this version", absent[word])
         return word_of(word, words)
 

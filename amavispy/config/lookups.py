@@ -309,8 +309,8 @@ def _in_entry(entry: Any, context: Context) -> list[Problem]:
     """The texts of one entry that are no networks; what is wrong with the entry itself was told before."""
     try:
         if isinstance(entry, dict):
-            path = text_of(entry["file"], context)
             lines = _network_file(entry, context)
+            path = text_of(entry["file"], context)
             return [_in_file(path, Problem((number,), *said)) for number, text in lines if (said := _judge(text))]
         texts = network_texts([entry], context)
     except BadValue:

@@ -122,7 +122,7 @@ SERVER: tuple[Group, ...] = (
                 "How long a client may wait for a free worker before it is told 421."),
         Setting("max_queue", integer(1, 1_000_000), 1000, "Clients that may wait for a worker at the same time."),
         Setting("max_sessions", integer(1, 1_000_000), 5000, "Connections open at the same time, idle ones included."),
-        Setting("max_tls_sessions", integer(1, 100_000), 100, "Connections with TLS open at the same time."),
+        Setting("max_tls_sessions", integer(1, 100_000), 100, "Connections with TLS open at the same time; each keeps a worker."),
         Setting("smtpd_tls_cert_file", path(optional=True), "", "Certificate with its chain (PEM) for STARTTLS."),
         Setting("smtpd_tls_key_file", path(optional=True), "", "The certificate's private key (PEM)."),
     )),

@@ -128,6 +128,15 @@ def tls_without_certificate(draft: Draft) -> Iterator[Finding]:
             yield fault((*path, "tls_security_level_in"), "there is no certificate for TLS", allowed)
 
 
+def tls_takes_all_workers(draft: Draft) -> Iterator[Finding]:
+    """A session with TLS stays with its worker (docs/decisions/0003)."""
+    server = draft.server
+    offers = any(settings.tls_security_level_in != "none" for _, settings in draft.banks())
+    if offers and server.max_tls_sessions >= server.max_servers:
+        problem = f"{server.max_tls_sessions} sessions with TLS can keep all {server.max_servers} workers to themselves"
+        yield warning(("max_tls_sessions",), problem, "expected less than max_servers")
+
+
 def mail_loops(draft: Draft) -> Iterator[Finding]:
     """A forward_method that leads back to us lets mail turn in circles; notices that do are checked by ourselves."""
     for path, settings in draft.banks():

@@ -26,7 +26,7 @@ from amavispy.inspection.decoder import Decoder
 from amavispy.inspection.inspector import Inspector
 from amavispy.inspection.scanning import Scanning
 from amavispy.journal import Journal
-from amavispy.log_transports import FileTransport, StderrTransport, SyslogTransport, Transport
+from amavispy.journal.transports import FileTransport, StderrTransport, SyslogTransport, Transport
 from amavispy.mail.ids import IdIssuer
 from amavispy.pipeline import Pipeline
 from amavispy.policy.settings import ScannerSpec, Settings
@@ -121,7 +121,9 @@ def _release_key(path: str) -> bytes:
     except FileExistsError:
         pass
     except OSError as error:
-        raise _unusable("release_key_file", f"{path}: {error.strerror}", "a file in a directory we may write") from error
+        raise _unusable(
+            "release_key_file", f"{path}: {error.strerror}", "a file in a directory we may write"
+        ) from error
     else:
         with os.fdopen(descriptor, "wb") as file:
             file.write(os.urandom(_KEY_OCTETS))

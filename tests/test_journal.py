@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from amavispy.journal import Journal, Timings
-from amavispy.log_entry import entries
-from amavispy.log_transports import FileTransport, StderrTransport, SyslogTransport, split_line
+from amavispy.journal.entry import entries
+from amavispy.journal.transports import FileTransport, StderrTransport, SyslogTransport, split_line
 from amavispy.mail.disposition import Destiny
 from amavispy.mail.envelope import Client, Envelope, Recipient
 from amavispy.mail.message import Message

@@ -1,4 +1,4 @@
-"""Log entry - the one line a mail leaves in the log, in amavis' short form, to the octet (chapter 11.2).
+"""Entry - the one line a mail leaves in the log, in amavis' short form, to the octet (chapter 11.2).
 
     Passed CLEAN {RelayedInbound}, MYNETS LOCAL [192.0.2.1]:41831 [198.51.100.9] <s@x> -> <r@x>,<r2@x>,
         Queue-ID: ABC123, Message-ID: <mid@x>, mail_id: Jnk7NzYB8pvl, Hits: -2.001, size: 1234, queued_as: 553, 1450 ms

@@ -1,4 +1,4 @@
-"""Log transports - where log lines go: the syslog socket, a file, or standard error.
+"""Transports - where log lines go: the syslog socket, a file, or standard error.
 
 In: a text without control characters, its priority (syslog's 0..7), identity and facility. Each transport adds the
 prefix of its own form. They know nothing of mails or levels.

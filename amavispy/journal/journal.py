@@ -17,8 +17,8 @@ import logging
 import time
 from types import TracebackType
 
-from amavispy.log_entry import entries, escaped
-from amavispy.log_transports import DEBUG, ERR, INFO, NOTICE, WARNING, Transport
+from amavispy.journal.entry import entries, escaped
+from amavispy.journal.transports import DEBUG, ERR, INFO, NOTICE, WARNING, Transport
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Message
 from amavispy.mail.outcome import Outcome

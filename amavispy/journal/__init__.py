@@ -1,0 +1,5 @@
+"""journal - the log: one line a mail, timings, diagnostics, and the ways out."""
+
+from amavispy.journal.journal import Journal, Timings
+
+__all__ = ["Journal", "Timings"]

@@ -53,7 +53,8 @@ class FakeSessions:
                 engine.accept()
             elif isinstance(event, EndOfMail):
                 engine.answer([self.process(sender, bank, loan, duty, sock)])
-                in_mail = False
+                sock.sendall(engine.take_output())
+                return replace(loan, state=engine.state(), since=0.0)  # others may be waiting for their turn
             elif event is Signal.START_TLS:
                 duty.mark("T")
                 engine.tls_started()

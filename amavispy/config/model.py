@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from amavispy.config.faults import Fault
-
-if TYPE_CHECKING:
-    from amavispy.policy.bank import Banks
+from amavispy.policy.bank import Banks
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -159,7 +159,7 @@ def _client(client: Client | None) -> str:
 
 
 class Caller:
-    """Answers every event, by default with yes. `travels`: between a gateway's and a worker's engine, as sessions do."""
+    """Answers every event, by default with yes. `travels`: between the engines of a gateway and a worker."""
 
     def __init__(self, case: Case, *, travels: bool = False) -> None:
         self.case = case

@@ -1,4 +1,4 @@
-"""Every dialogue of tests/dialogues: as written, octet by octet, all in one segment, and travelling between processes."""
+"""Every dialogue of tests/dialogues: as written, octet by octet, in one segment, and travelling between processes."""
 
 import pytest
 

@@ -253,6 +253,13 @@ def test_a_mail_is_recorded_under_its_log_id_and_its_banks_identity(lines: Lines
     assert (lines.priorities, lines.idents) == ([5], [("amavis-partner", "local3")])
 
 
+def test_at_level_1_the_mail_is_told_before_it_is_checked(lines: Lines) -> None:
+    journal = Journal(lines, bank().settings)
+    journal.begin(message(), bank("PARTNER", log_level=1))
+    journal.begin(message(), bank())
+    assert lines.lines == ["Checking: Jnk7NzYB8pvl PARTNER [192.0.2.1] <a@example.org> -> <b@example.net>"]
+
+
 def test_timings_follow_at_level_2_and_nothing_at_a_negative_level(lines: Lines) -> None:
     timings = Timings()
     timings.mark("receive")

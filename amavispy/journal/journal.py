@@ -96,6 +96,15 @@ class Journal:
         """A context in which every line bears the log id and the bank's level, identity and facility hold."""
         return _Task(self, log_id, bank.settings)
 
+    def begin(self, message: Message, bank: PolicyBank) -> None:
+        """At level 1: which mail is checked now, under which banks."""
+        if bank.settings.log_level >= 1:
+            envelope = message.envelope
+            banks = f"{bank.name} " if bank.path else ""
+            client = f"[{envelope.client.address}] " if envelope.client.address else ""
+            to = ",".join([f"<{recipient.address}>" for recipient in envelope.recipients])
+            self.write(1, f"Checking: {message.ids.mail_id} {banks}{client}<{envelope.sender}> -> {to}")
+
     def record(self, message: Message, bank: PolicyBank, verdict: Verdict, outcome: Outcome, timings: Timings) -> None:
         """The mail's entry at level 0, its timings at level 2. Never raises."""
         try:

@@ -126,7 +126,7 @@ def members(value: Any, converters: Mapping[str, Callable[[Any], Any]], required
     ]
     problems += [Problem((), f"{key} is missing", "this table needs it") for key in required if key not in value]
     found = {}
-    for key in converters.keys() & value.keys():
+    for key in (key for key in value if key in converters):
         try:
             found[key] = converters[key](value[key])
         except BadValue as bad:

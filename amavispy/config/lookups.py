@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -277,18 +278,23 @@ def _referred(reference: str, context: Context) -> list[str]:
 
 
 def _needs_itself(name: str, context: Context) -> bool:
-    """Whether following the references in a list leads back to it."""
+    """Whether following the references in a list leads back to it. Raises BadValue when there is no such list."""
     seen: set[str] = set()
-    waiting = [name]
+    waiting = _references(context.networks(name))
     while waiting:
-        value = context.networks(waiting.pop())
-        entries = value if isinstance(value, list) else [value]
-        found = {e[1:].lower() for e in entries if isinstance(e, str) and e.startswith("$")} - seen
-        if name in found:
+        reference = waiting.pop()
+        if reference == name:
             return True
-        seen |= found
-        waiting += found
+        if reference not in seen:
+            seen.add(reference)
+            with suppress(BadValue):  # an unknown list is told where it is named
+                waiting += _references(context.networks(reference))
     return False
+
+
+def _references(value: Any) -> list[str]:
+    entries = value if isinstance(value, list) else [value]
+    return [entry[1:].lower() for entry in entries if isinstance(entry, str) and entry.startswith("$")]
 
 
 def _network_file(entry: dict[str, Any], context: Context) -> list[tuple[int, str]]:

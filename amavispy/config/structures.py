@@ -56,7 +56,7 @@ def _scanner(value: Any, types: tuple[str, ...], context: Context) -> ScannerSpe
     problems = (
         [] if needed in found else [Problem((), f"{needed} is missing", f"a scanner of type {found['type']} needs it")]
     )
-    extra = {"address", "rules"} & found.keys() - {needed}
+    extra = [key for key in ("address", "rules") if key in found and key != needed]
     problems += [
         Problem((key,), f"a scanner of type {found['type']} has no {key}", f"it needs {needed}") for key in extra
     ]

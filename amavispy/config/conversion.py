@@ -23,7 +23,7 @@ from amavispy.config.schema import ALL_SETTINGS, BANK_SETTINGS, SERVER_SETTINGS,
 from amavispy.config.sockets import bank_name, joined
 from amavispy.config.sources import Path
 from amavispy.config.variables import Variables
-from amavispy.policy.settings import Settings
+from amavispy.policy.settings import ClientRule, Settings
 
 _NETWORK_LISTS = ("mynetworks", "inet_acl")
 _DEFAULT_TEXTS = texts_of({name: setting.default for name, setting in ALL_SETTINGS.items()})
@@ -77,6 +77,8 @@ class _Conversion:
             server.get("listen_sockets", ()), server.get("inet_socket_bind", ServerSettings().inet_socket_bind)
         )
         overrides = dict(self._banks(context))
+        if "MYNETS" in overrides and "client_ipaddr_policy" not in self._values:
+            base["client_ipaddr_policy"] = (ClientRule(base.get("mynetworks", Settings().mynetworks), ("MYNETS",)),)
         return Draft(
             self._merged,
             ServerSettings(**{**server, "listen_sockets": tuple(socket for _, socket in sockets)}),

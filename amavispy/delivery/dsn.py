@@ -22,6 +22,7 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.utils import format_datetime
 from io import BytesIO
+from textwrap import fill
 
 from amavispy.mail.message import Message
 from amavispy.mail.outcome import RecipientOutcome
@@ -29,6 +30,7 @@ from amavispy.mail.verdict import Category, Verdict
 
 _HEADER_LIMIT = 65_536  # a header section may have millions of octets; nobody reads more than this
 _LINE_LIMIT = 900
+_WIDTH = 72
 _TEXT_LIMIT = 500
 _DEFECTS_LISTED = 10
 _CONTROLS = {code: f"\\x{code:02X}" for code in (*range(32), *range(127, 160))}
@@ -101,7 +103,7 @@ def _explanation(
     lines = [f"This is the content filter at {myhostname}.", "", "Your message was not delivered to:", ""]
     for recipient in refused:
         lines += [f"  <{_shown(recipient.disposition.recipient.address)}>", f"      {_diagnostic(recipient)}"]
-    lines += ["", *_findings(verdict, gravest), _EXPLANATIONS.get(gravest, ""), ""]
+    lines += ["", *_findings(verdict, gravest), fill(_EXPLANATIONS.get(gravest, ""), _WIDTH), ""]
     subject = (message.content.headers.first(b"Subject") or b"").decode("utf-8", "surrogateescape")
     lines += ["The message:", f"  Subject: {_shown(subject)}", f"  Return-Path: <{_shown(message.envelope.sender)}>"]
     lines += ["", f"Our reference: {message.ids.log_id}/{message.ids.mail_id}", ""]

@@ -30,7 +30,6 @@ _PATH = re.compile(
     r'(?:@(?:\[[^\s\[\]\\@<>"]+\]|[^\s\[\]\\@<>"]+))?'
     r"))?>(?:[ \t]+(.*))?"
 )
-_ROUTED_NOBODY = re.compile(r"[ \t]*<@")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\s]+))?")
 _SIZE = re.compile(r"[0-9]{1,20}")
 _BDAT = re.compile(r"([0-9]{1,18})(?:[ \t]+(LAST))?", re.I)
@@ -93,7 +92,7 @@ def parse_bdat(arguments: str) -> tuple[int, bool]:
 
 def _split_path(arguments: str, start: int, syntax: Reply) -> tuple[str, str]:
     match = _PATH.fullmatch(arguments, start)
-    if not match or (match[1] is None and _ROUTED_NOBODY.match(arguments, start)):
+    if not match:
         raise PeerError(syntax)
     return match[1] or "", match[2] or ""
 

@@ -42,6 +42,7 @@ class Pipeline:
         self, message: Message, bank: PolicyBank, delivery: Delivery, deadline: Deadline, timings: Timings
     ) -> Outcome:
         """Take one message all the way. The client may hear 250 only after this has returned."""
+        self.journal.begin(message, bank)
         recipients = recipient_policies(message.envelope, bank.settings)
         verdict = self.inspector.inspect(message, bank, recipients, deadline, timings.mark)
         disposition = decide(

@@ -137,8 +137,7 @@ class SmtpSession:
             self._engine.accept(size_limit=limit)
 
     def _peer_as_client(self) -> Client:
-        connection = self._loan.connection
-        return Client(connection.peer, connection.peer_port or None)
+        return Client(self._loan.connection.peer)
 
     def _on_rcpt(self, rcpt: Rcpt) -> None:
         del rcpt

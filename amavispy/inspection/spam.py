@@ -11,7 +11,7 @@ start ValueError for an improper address.
 
 from __future__ import annotations
 
-from amavispy.inspection.wire import DaemonAddress, Wire
+from amavispy.inspection.wire import DaemonAddress, Lost, Wire
 from amavispy.inspection.workload import Mail
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content
@@ -65,8 +65,8 @@ class SpamdDialogue:
             self._wire = Wire(address)
             self._wire.queue(request_head(sum(map(len, pieces))), *pieces)
             self._wire.send()  # the error it may return comes again when the answer is awaited
-        except OSError as error:
-            self._end(error.strerror or str(error))
+        except Lost as error:
+            self._end(str(error))
 
     def work_here(self) -> None:
         """Nothing: spamd works there."""
@@ -78,9 +78,7 @@ class SpamdDialogue:
             octets = self._wire.pump()
             if octets is not None:
                 self._reader.receive(octets)
-        except OSError as error:
-            self._end(error.strerror or str(error))
-        except SpamdError as error:
+        except (Lost, SpamdError) as error:
             self._end(str(error))
         if self._reader.response:
             self._end("")

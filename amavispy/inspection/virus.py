@@ -14,7 +14,7 @@ import os
 import time
 from collections import deque
 
-from amavispy.inspection.wire import Buffer, DaemonAddress, Wire
+from amavispy.inspection.wire import Buffer, DaemonAddress, Lost, Wire, lost
 from amavispy.inspection.workload import Mail, Scannable, what_clamd_needs
 from amavispy.mail.message import Octets
 from amavispy.mail.verdict import VirusScan
@@ -101,13 +101,13 @@ class ClamdDialogue:
             return
         try:
             self._link = link = link or self._scanner.connect()
-        except OSError as error:
-            self._error = _worded(error)
+        except Lost as error:
+            self._error = str(error)
             return
         try:
             self._ask(link)
             link.wire.send()  # the error it may return comes again when the answer is awaited
-        except OSError as error:
+        except Lost as error:
             self._lost(link, error)
 
     def work_here(self) -> None:
@@ -119,7 +119,7 @@ class ClamdDialogue:
             return
         try:
             self._exchange(link)
-        except (OSError, ClamdError) as error:
+        except (Lost, ClamdError) as error:
             self._lost(link, error)
 
     def expire(self) -> None:
@@ -174,23 +174,29 @@ class ClamdDialogue:
         if self._is_reused and not self._error:  # not clamd's word on this mail, but the end of an old connection
             self.begin(None)
         else:
-            self._error = self._error or _worded(error)
+            self._error = self._error or str(error)
 
 
 def _send_in_memory_file(link: _Link, octets: Octets | memoryview) -> None:
-    descriptor = os.memfd_create("mail", os.MFD_CLOEXEC)
     try:
-        written = os.write(descriptor, octets)
-        while written < len(octets):
-            written += os.write(descriptor, memoryview(octets)[written:])
+        descriptor = os.memfd_create("mail", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise lost(error) from error
+    try:
+        _write(descriptor, octets)
         link.wire.send_descriptor(link.session.ask_descriptor(), descriptor)
     finally:
         os.close(descriptor)
 
 
+def _write(descriptor: int, octets: Octets | memoryview) -> None:
+    try:
+        written = os.write(descriptor, octets)
+        while written < len(octets):
+            written += os.write(descriptor, memoryview(octets)[written:])
+    except OSError as error:
+        raise lost(error) from error
+
+
 def _buffer(octets: Octets | memoryview) -> Buffer:
     return octets if isinstance(octets, bytes) else memoryview(octets)
-
-
-def _worded(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -6,8 +6,8 @@ for nothing: `interest` says what to poll for, `pump` does what can be done now.
 
 Must not know what is talked about. Names are looked up at each connect, without time limit: write addresses.
 
-**Failures:** ValueError for an address that is none (at start). OSError, worded for the log, for everything the daemon
-or the network does.
+**Failures:** ValueError for an address that is none (at start). Lost, worded for the log, for everything the daemon or
+the network does. The worker's alarm, a TimeoutError too, passes through.
 """
 
 from __future__ import annotations
@@ -29,6 +29,17 @@ _BUFFERS_AT_ONCE = 64
 
 Buffer = bytes | memoryview
 Target = tuple[socket.AddressFamily, Any]
+
+
+class Lost(Exception):
+    """The connection cannot be used (any more)."""
+
+
+def lost(error: OSError) -> Lost:
+    """An error of the system as Lost. The worker's alarm, which alone has no errno, is raised again."""
+    if error.errno is None:
+        raise error
+    return Lost(error.strerror or str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +65,15 @@ class DaemonAddress:
     def targets(self) -> list[Target]:
         if self.path:
             return [(socket.AF_UNIX, self.path)]
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise lost(error) from error
         return [(family, address) for family, _, _, _, address in found]
 
 
 class Wire:
-    """One connection. `pump` raises OSError when it is lost."""
+    """One connection. Every method may raise Lost."""
 
     __slots__ = ("_is_connecting", "_queue", "_socket", "_targets", "address")
 
@@ -83,9 +97,12 @@ class Wire:
     def send_descriptor(self, octets: bytes, descriptor: int) -> None:
         """Send these few octets at once, with a descriptor beside them (Unix sockets).
 
-        OSError also when the peer takes nothing now: that many unread commands have nobody to read them.
+        Lost also when the peer takes nothing now: that many unread commands have nobody to read them.
         """
-        self._socket.sendmsg((octets,), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", (descriptor,)))])
+        try:
+            self._socket.sendmsg((octets,), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", (descriptor,)))])
+        except OSError as error:
+            raise lost(error) from error
 
     def pump(self) -> bytes | None:
         """Send what can be sent; then what came in, b"" at the end of the stream, None when nothing came yet."""
@@ -96,6 +113,8 @@ class Wire:
             octets = self._socket.recv(_READ_SIZE)
         except BlockingIOError:
             octets = None
+        except OSError as error:
+            raise lost(error) from error
         if broken and not octets:  # else: the peer closed because of something, and says here what it was
             raise broken
         return octets
@@ -104,7 +123,7 @@ class Wire:
         self._queue.clear()
         self._socket.close()
 
-    def send(self) -> OSError | None:
+    def send(self) -> Lost | None:
         """Send what can be sent; the error that hinders it, for the peer may have said why."""
         if self._is_connecting and not self._finish_connecting():
             return None
@@ -116,7 +135,7 @@ class Wire:
             pass
         except OSError as error:
             self._queue.clear()
-            return error
+            return lost(error)
         return None
 
     def _take(self, sent: int) -> None:
@@ -129,7 +148,7 @@ class Wire:
 
     def _connected(self) -> socket.socket:
         """A socket that is connected, or connecting, to the next target."""
-        last: OSError | None = None
+        last: Lost | None = None
         while self._targets:
             family, target = self._targets.pop(0)
             connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -148,7 +167,8 @@ class Wire:
         if not code:
             try:
                 self._socket.getpeername()
-            except OSError:
+            except OSError as error:
+                lost(error)
                 return False  # neither failed nor connected
             self._is_connecting = False
             return True
@@ -158,5 +178,5 @@ class Wire:
         self._socket = self._connected()
         return not self._is_connecting
 
-    def _refused(self, code: int) -> OSError:
-        return OSError(code, f"can't connect to {self.address.text}: {os.strerror(code)}")
+    def _refused(self, code: int) -> Lost:
+        return Lost(f"can't connect to {self.address.text}: {os.strerror(code)}")

@@ -78,7 +78,11 @@ class YaraWork:
                     self._error = "out of time"
                     return
                 self._names += self._scanner.matches(octets, descriptor)
-        except (yara_x.ScanError, OSError) as error:
+        except yara_x.ScanError as error:
+            self._error = str(error)
+        except OSError as error:
+            if error.errno is None:  # the worker's alarm
+                raise
             self._error = str(error)
 
     def result(self) -> VirusScan:

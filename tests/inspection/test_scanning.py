@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import signal
 import socket
 import struct
 import threading
@@ -14,7 +16,7 @@ import pytest
 from amavispy.deadline import Deadline
 from amavispy.inspection.scanning import Scanning
 from amavispy.inspection.spam import BODY_LIMIT, HEADER_LIMIT, what_spamd_gets
-from amavispy.inspection.wire import DaemonAddress
+from amavispy.inspection.wire import DaemonAddress, lost
 from amavispy.inspection.workload import Mail, everything, what_clamd_needs
 from amavispy.mail.envelope import Envelope, Recipient
 from amavispy.mail.message import Content
@@ -96,21 +98,28 @@ def test_the_deadline_is_kept_even_by_patient_scanners() -> None:
     assert virus[0].error
 
 
-def test_an_alarm_passes_through_and_leaves_no_half_used_connection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def alarm() -> float:
+def test_the_workers_alarm_passes_through_and_leaves_no_half_used_connection(tmp_path: Path) -> None:
+    def alarm(*_: object) -> None:
         raise TimeoutError("the message took too long")
 
-    with FakeDaemon(ClamdTalk(judge), path=tmp_path / "c") as daemon:
+    with FakeDaemon(silence, ClamdTalk(judge), path=tmp_path / "c") as daemon:
         spec = clamd(daemon.address)
         scanning = Scanning([spec])
-        with monkeypatch.context() as patched:
-            patched.setattr("amavispy.inspection.scanning._finish", lambda works: alarm())
-            with pytest.raises(TimeoutError):
+        before = signal.signal(signal.SIGALRM, alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            with pytest.raises(TimeoutError, match="took too long"):
                 scan(spec, scanning=scanning)
+        finally:
+            signal.signal(signal.SIGALRM, before)
         assert scan(spec, mail=b"worm", scanning=scanning)[0][0].is_infected
         assert daemon.connections == 2
+
+
+def test_a_connection_that_timed_out_is_no_alarm() -> None:
+    assert str(lost(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))) == "Connection timed out"
+    with pytest.raises(TimeoutError):
+        lost(TimeoutError("alarm"))
 
 
 # --- clamd

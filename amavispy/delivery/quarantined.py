@@ -1,0 +1,164 @@
+"""Quarantined - a kept mail found again: its file opened, unpacked, and its pseudo header read.
+
+In: the quarantine's directory, a mail_id and perhaps a file's name, both from a stranger. Out: envelope and octets of
+the mail, CRLF line ends. Files written by amavis (`local:` method, plain or .gz) are read as well as ours.
+
+The file is opened from the quarantine's directory downwards, no component of its path may be a link, and it must be a
+regular file that says itself which mail it is. Envelope fields are believed only above X-Quarantine-ID: below it the
+mail's own header begins sooner or later, and its sender could have written them.
+
+**Failures:** NotReleasable, whose text may be shown to the client; OSError when the file system fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from typing import BinaryIO
+
+from amavispy.mail.headers import HeaderField, Headers
+
+SIZE_LIMIT = 256 * 1_048_576
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9/_.+-]{0,254}")
+_PREFIXES = ("", "virus-", "spam-", "banned-", "badh-", "unchecked-", "clean-", "archive-")
+_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>')
+_SENDER_FIELDS = (b"return-path", b"x-envelope-from")
+_ENVELOPE_FIELDS = (*_SENDER_FIELDS, b"delivered-to", b"x-envelope-to", b"x-envelope-to-blocked")
+_VERDICT_FIELD = re.compile(
+    rb"x-spam-.+|x-crm114-.+|x-amavis-(?:hold|alert|modified|penpals|policybank|os-fingerprint)", re.I
+)
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # ELOOP: a link, which is as good as nothing
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class NotReleasable(Exception):
+    """The request names no mail that can be taken out of the quarantine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A mail from the quarantine, `octets` with pseudo header.
+
+    `verdict_at` and `mail_at` are offsets: behind the envelope's pseudo fields, and behind the verdict's (X-Spam-*,
+    X-Amavis-*). `blocked`: the recipients who did not get it, all of them when the file does not say.
+    """
+
+    octets: bytes
+    verdict_at: int
+    mail_at: int
+    sender: str
+    blocked: tuple[str, ...]
+
+
+def find(directory: str, mail_id: str, mail_file: str) -> Kept:
+    """The mail of this id. `mail_file` is relative to the directory; without one, the usual names are tried."""
+    file = _first_there(directory, _candidates(mail_id, mail_file))
+    if file is None:
+        raise NotReleasable(f"no quarantined message {mail_file or mail_id}")
+    with file:
+        octets = _content(file)
+    return _read(octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), mail_id)
+
+
+def _candidates(mail_id: str, mail_file: str) -> Iterable[str]:
+    """The name as given, also in the subdirectory of its first letter; for a bare id, all names it may have."""
+    if mail_file and (not _FILE_NAME.fullmatch(mail_file) or not _is_safe(mail_file)):
+        raise NotReleasable(f"Unsafe filename '{mail_file[:100]}'")
+    if mail_file and mail_file != mail_id:
+        return [mail_file] if "/" in mail_file else [mail_file, f"{mail_id[0]}/{mail_file}"]
+    places = product((f"{mail_id[0]}/", ""), _PREFIXES, ("", ".gz"))
+    return [f"{place}{prefix}{mail_id}{ending}" for place, prefix, ending in places]
+
+
+def _is_safe(path: str) -> bool:
+    return not any(name in ("", ".", "..") for name in path.split("/"))
+
+
+def _first_there(directory: str, candidates: Iterable[str]) -> BinaryIO | None:
+    root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path in candidates:
+            try:
+                return _opened(root, path)
+            except OSError as error:
+                if error.errno not in _NOT_THERE:
+                    raise
+    finally:
+        os.close(root)
+    return None
+
+
+def _opened(root: int, path: str) -> BinaryIO:
+    """The regular file at this path below `root`, no link followed on the way."""
+    *directories, name = path.split("/")
+    opened = [root]
+    try:
+        for part in directories:
+            opened.append(os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=opened[-1]))
+        descriptor = os.open(name, _OPEN | os.O_NONBLOCK, dir_fd=opened[-1])
+    finally:
+        for directory in opened[1:]:
+            os.close(directory)
+    file = os.fdopen(descriptor, "rb") if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    if file is None:
+        os.close(descriptor)
+        raise NotReleasable(f"File {path} is not a plain file")
+    return file
+
+
+def _content(file: BinaryIO) -> bytes:
+    is_packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    try:
+        octets = (gzip.GzipFile(fileobj=file) if is_packed else file).read(SIZE_LIMIT + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise NotReleasable(f"damaged: {error}") from error
+    if len(octets) > SIZE_LIMIT:
+        raise NotReleasable(f"larger than {SIZE_LIMIT} octets")
+    return octets
+
+
+# --- the pseudo header
+
+
+def _read(octets: bytes, mail_id: str) -> Kept:
+    fields = Headers.parse(octets).fields
+    envelope: dict[bytes, HeaderField] = {}
+    at = 0
+    while at < len(fields) and fields[at].name.lower() in _ENVELOPE_FIELDS:
+        envelope.setdefault(fields[at].name.lower(), fields[at])
+        at += 1
+    found = _text(fields[at]).strip("<>") if at < len(fields) and fields[at].name.lower() == b"x-quarantine-id" else ""
+    if found != mail_id:
+        what = f"Stored quarantine ID '{found}'" if found else "It has no X-Quarantine-ID and"
+        raise NotReleasable(f"{what} does not match requested ID '{mail_id}'")
+    verdict_at = fields[at].end
+    at += 1
+    while at < len(fields) and _VERDICT_FIELD.fullmatch(fields[at].name):
+        at += 1
+    mail_at = fields[at - 1].end
+    everybody = _paths(envelope.get(b"x-envelope-to"))
+    blocked = _paths(envelope[b"x-envelope-to-blocked"]) if b"x-envelope-to-blocked" in envelope else everybody
+    return Kept(octets, verdict_at, mail_at, _sender(envelope), blocked)
+
+
+def _sender(envelope: dict[bytes, HeaderField]) -> str:
+    paths = [path for name in _SENDER_FIELDS for path in _paths(envelope.get(name))]
+    if not paths:
+        raise NotReleasable("missing X-Envelope-From or Return-Path")
+    return paths[0]
+
+
+def _paths(field: HeaderField | None) -> tuple[str, ...]:
+    return tuple(_PATH.findall(_text(field))) if field else ()
+
+
+def _text(field: HeaderField) -> str:
+    return field.value.decode("utf-8", "surrogateescape")

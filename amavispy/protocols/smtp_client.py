@@ -38,6 +38,7 @@ from amavispy.protocols.smtp_client_errand import (
 )
 from amavispy.protocols.smtp_client_replies import GarbledReply, ReplyReader
 
+_FIRST: Mapping[Step, Expected] = {step: Expected(step) for step in Step}
 GROUP_SIZE = 100  # commands in one write: their replies must fit the connection's buffers (RFC 2920 3.1)
 
 
@@ -277,7 +278,7 @@ class SmtpClient:
     # --- moving on
 
     def _queue(self, command: bytes, step: Step, index: int = 0) -> None:
-        self._commands.append((command, Expected(step, index)))
+        self._commands.append((command, Expected(step, index) if index else _FIRST[step]))
 
     def _take(self, reply: Reply) -> None:
         self._is_closing |= reply.code == 421

@@ -20,7 +20,7 @@ XFORWARD_VALUE_LIMIT = 255  # characters of one value
 _XFORWARD_LINE_LIMIT = 512  # octets of one command; more attributes go into another
 
 # Between < and >: anything but controls, blanks and brackets, which only a quoted string may hold.
-_PATH = re.compile(r'(?:[^\x00-\x20"<>\x7f]|"(?:[^\x00-\x1f"\\\x7f]|\\[^\x00-\x1f\x7f])*")*')
+_PATH = re.compile(r'(?:[^\x00-\x20"<>\x7f]++|"(?:[^\x00-\x1f"\\\x7f]|\\[^\x00-\x1f\x7f])*+")*+')
 _PARAMETER = re.compile(r"[^\x00-\x20\x7f=]+")
 _SPECIAL = re.compile(r'[^\x21-\x7e]|[<>()\\";@]')
 _NOTIFY_ORDER = ("NEVER", "SUCCESS", "FAILURE", "DELAY")

@@ -97,9 +97,10 @@ class Answer:
     @classmethod
     def of(cls, reply: Reply, step: Step) -> Answer:
         """The server's reply, with an enhanced code in any case."""
+        if reply.enhanced:
+            return cls(reply, said(reply))
         default = "5.3" if reply.code == 452 and step is Step.RCPT else _DEFAULT_CODES.get(step, "6.0")
-        enhanced = reply.enhanced or f"{reply.code // 100}.{default}"
-        return cls(Reply(reply.code, enhanced, reply.text), said(reply))
+        return cls(Reply(reply.code, f"{reply.code // 100}.{default}", reply.text), said(reply))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from amavispy.mail.reply import Reply
 LINE_LIMIT = 2048  # octets; RFC 5321 4.5.3.1.5 promises 512, real servers exceed it
 LINES_LIMIT = 100
 
+# What nearly every reply looks like; the enhanced code must have the code's class.
+_SIMPLE = re.compile(rb"(([2-5])[0-9][0-9]) (?:(\2\.[0-9]{1,3}\.[0-9]{1,3}) )?([ -~]{0,500})\r\n")
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.S)
 _ENHANCED = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 
@@ -29,29 +31,34 @@ class ReplyReader:
     Texts are ASCII with every other octet as \\xNN, or UTF-8 when `charset` says so (RFC 6531 3.7.4.2).
     """
 
-    __slots__ = ("_buffer", "_lines", "charset")
+    __slots__ = ("_at", "_buffer", "_lines", "charset")
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._at = 0
         self._lines: list[bytes] = []
         self.charset = "ascii"
 
     @property
     def has_input(self) -> bool:
         """Something was received that has not been handed out."""
-        return bool(self._buffer or self._lines)
+        return self._at < len(self._buffer) or bool(self._lines)
 
     def receive(self, octets: bytes) -> None:
-        self._buffer += octets
+        self._buffer = self._buffer[self._at :] + octets
+        self._at = 0
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, None when more octets are needed."""
-        while (end := self._buffer.find(b"\n", 0, LINE_LIMIT)) >= 0:
-            line = self._buffer[:end].rstrip(b"\r")
-            self._buffer = self._buffer[end + 1 :]
+        if not self._lines and (match := _SIMPLE.match(self._buffer, self._at)):
+            self._at = match.end()
+            return Reply(int(match[1]), match[3].decode() if match[3] else "", match[4].decode())
+        while (end := self._buffer.find(b"\n", self._at, self._at + LINE_LIMIT)) >= 0:
+            line = self._buffer[self._at : end].rstrip(b"\r")
+            self._at = end + 1
             if self._is_last(line):
                 return self._finish()
-        if len(self._buffer) >= LINE_LIMIT:
+        if len(self._buffer) - self._at >= LINE_LIMIT:
             raise GarbledReply(f"a line of more than {LINE_LIMIT} octets")
         return None
 

@@ -30,7 +30,7 @@ from amavispy.protocols.xforward import read_attributes
 __all__ = ["ERROR_LIMIT", "HELO_LIMIT", "SmtpProfile", "SmtpServer"]
 
 ERROR_LIMIT: Final = 20  # mistakes between two accepted mails; the last one ends the session
-HELO_LIMIT: Final = 255  # octets; RFC 5321 4.5.3.1.2
+HELO_LIMIT: Final = 255  # characters; RFC 5321 4.5.3.1.2
 
 
 class SmtpServer:

@@ -181,8 +181,6 @@ class SmtpServer:
         rest = (self._input.rest, self._input.is_dropping)
         return marshal.dumps((astuple(self._session), rest, self.take_output(), discard))
 
-    # How octets become events
-
     def _restore(self, state: bytes) -> None:
         session, (rest, is_dropping), output, discard = marshal.loads(state)  # noqa: S302  written by our own processes
         self._session = Session(*session)

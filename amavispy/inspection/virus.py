@@ -47,8 +47,7 @@ class ClamdScanner:
 
     def start(self, mail: Mail, ends_at: float) -> ClamdDialogue:
         """Begin scanning: as much as possible is sent at once."""
-        objects = [scannable for scannable in what_clamd_needs(mail) if len(scannable[0])]
-        dialogue = ClamdDialogue(self, objects, ends_at)
+        dialogue = ClamdDialogue(self, what_clamd_needs(mail), ends_at)
         dialogue.begin(self._recent_link())
         return dialogue
 
@@ -94,11 +93,9 @@ class ClamdDialogue:
         return self._link.wire.fileno()
 
     def begin(self, link: _Link | None) -> None:
-        """Ask for everything, on this idle connection or on a new one. Nothing is said of nothing."""
+        """Ask for everything, on this idle connection or on a new one."""
         self._pending = deque(self._objects)
         self._is_reused = link is not None
-        if not self._objects:
-            return
         try:
             self._link = link = link or self._scanner.connect()
         except Lost as error:
@@ -147,14 +144,14 @@ class ClamdDialogue:
 
     def _ask(self, link: _Link) -> None:
         while self._pending and link.session.outstanding < _WINDOW:
-            octets, descriptor = self._pending.popleft()
+            scannable = self._pending.popleft()
             if not link.wire.address.path:
-                before, behind = link.session.ask_stream(len(octets))
-                link.wire.queue(before, _buffer(octets), behind)
-            elif descriptor is not None:
-                link.wire.send_descriptor(link.session.ask_descriptor(), descriptor)
+                before, behind = link.session.ask_stream(scannable.size)
+                link.wire.queue(before, scannable.top, _buffer(scannable.octets), behind)
+            elif scannable.descriptor is not None:
+                link.wire.send_descriptor(link.session.ask_descriptor(), scannable.descriptor)
             else:
-                _send_in_memory_file(link, octets)
+                _send_in_memory_file(link, scannable)
 
     def _note(self, answer: Answer) -> None:
         if answer.name:
@@ -177,19 +174,22 @@ class ClamdDialogue:
             self._error = self._error or str(error)
 
 
-def _send_in_memory_file(link: _Link, octets: Octets | memoryview) -> None:
+def _send_in_memory_file(link: _Link, scannable: Scannable) -> None:
     try:
         descriptor = os.memfd_create("mail", os.MFD_CLOEXEC)
     except OSError as error:
         raise lost(error) from error
     try:
-        _write(descriptor, octets)
+        for octets in (scannable.top, scannable.octets):
+            _write(descriptor, octets)
         link.wire.send_descriptor(link.session.ask_descriptor(), descriptor)
     finally:
         os.close(descriptor)
 
 
 def _write(descriptor: int, octets: Octets | memoryview) -> None:
+    if not octets:
+        return
     try:
         written = os.write(descriptor, octets)
         while written < len(octets):

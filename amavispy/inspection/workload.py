@@ -1,10 +1,12 @@
 """Workload - what the scanners get of a mail.
 
-clamd gets the mail as it came in, in one piece, for it takes mails apart by itself. It gets decoded parts as well where
-it could not do so or where its reading may differ from ours: members that our own decoders found, and every leaf when
-a part is ambiguous or undecipherable, or when the mail's first line is none of those by which clamd knows a mail
-(measured with 1.4.6: with `DKIM-Signature:` on top it sees a text and decodes nothing). How many parts there may be is
-the decoder's limit. YARA gets the mail and every decoded leaf.
+clamd gets the mail as it came in, in one piece, for it takes mails apart by itself. It knows a mail by its first line:
+with 1.4.6, `DKIM-Signature:` on top makes it see a text and decode nothing. So a mail that does not begin with one of
+the lines it is known to recognise gets a Received line in front, as the next relay would have put there. Decoded parts
+go to it as well where its reading may differ from ours or ends before ours: what our own decoders unpacked, and every
+part when one is ambiguous or undecipherable. How many there may be is the decoder's limit.
+
+YARA gets the mail and every decoded part, packed and unpacked.
 
 **Failures:** none.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content, Octets
@@ -21,7 +24,19 @@ from amavispy.mail.verdict import Part
 _MAIL_TO_CLAMD = (b"Received: ", b"Return-Path: ", b"Delivered-To: ", b"From: ", b"Subject: ")
 _DOUBTFUL = frozenset("BU")
 
-Scannable = tuple[Octets | memoryview, int | None]  # the octets, and a descriptor of exactly these
+_RECEIVED = b"Received: by localhost\r\n"
+
+
+class Scannable(NamedTuple):
+    """Octets to scan. `descriptor`, when not None, is a file of exactly these; `top` is to stand in front of them."""
+
+    octets: Octets | memoryview
+    descriptor: int | None = None
+    top: bytes = b""
+
+    @property
+    def size(self) -> int:
+        return len(self.top) + len(self.octets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +49,19 @@ class Mail:
 
 
 def everything(mail: Mail) -> list[Scannable]:
-    """The mail and all its decoded leaves."""
-    return [(mail.content.octets, mail.content.descriptor), *_leaves(mail.parts)]
+    """The mail and all its decoded parts."""
+    return [Scannable(mail.content.octets, mail.content.descriptor), *_decoded(mail.parts)]
 
 
 def what_clamd_needs(mail: Mail) -> list[Scannable]:
-    """The mail, and those decoded leaves that clamd may not find in it by itself."""
-    is_doubtful = any(part.attributes and _DOUBTFUL.intersection(part.attributes) for part in mail.parts)
-    if is_doubtful or not mail.content.octets[:16].startswith(_MAIL_TO_CLAMD):
-        return everything(mail)
-    return [(mail.content.octets, mail.content.descriptor), *_leaves(_unpacked_by_us(mail.parts))]
+    """The mail as clamd recognises it, and those decoded parts that it may not find in it by itself."""
+    content, parts = mail.content, mail.parts
+    if not content.octets[:16].startswith(_MAIL_TO_CLAMD):
+        whole = Scannable(content.octets, None, _RECEIVED)
+    else:
+        whole = Scannable(content.octets, content.descriptor)
+    is_doubtful = any(part.attributes and _DOUBTFUL.intersection(part.attributes) for part in parts)
+    return [whole, *_decoded(parts if is_doubtful else _unpacked_by_us(parts))]
 
 
 def _unpacked_by_us(parts: Sequence[Part]) -> Iterator[Part]:
@@ -56,8 +74,8 @@ def _unpacked_by_us(parts: Sequence[Part]) -> Iterator[Part]:
             unpacked.add(part.number)
 
 
-def _leaves(parts: Iterable[Part]) -> Iterator[Scannable]:
-    return ((part.octets, None) for part in parts if part.is_leaf and part.octets is not None)
+def _decoded(parts: Iterable[Part]) -> Iterator[Scannable]:
+    return (Scannable(part.octets) for part in parts if part.octets)
 
 
 def _is_mime_container(part: Part) -> bool:

@@ -2,7 +2,7 @@
 
 Rules come from the package ("builtin"), from files, or from directories of *.yar and *.yara files. They are compiled in
 the constructor, before workers are forked; the scanner made there serves every worker. It gets the mail as it came in
-and every decoded leaf. yara-x has no time limit here (that would start a thread), but it matches in linear time and
+and every decoded part. yara-x has no time limit here (that would start a thread), but it matches in linear time and
 the deadline is checked between parts.
 
 **Failures:** none after the start: what goes wrong is the VirusScan's `error`, and a finding outweighs it. At the start
@@ -73,7 +73,7 @@ class YaraWork:
 
     def work_here(self) -> None:
         try:
-            for octets, descriptor in everything(self._mail):
+            for octets, descriptor, _ in everything(self._mail):
                 if time.monotonic() >= self.ends_at:
                     self._error = "out of time"
                     return

@@ -135,10 +135,10 @@ def test_one_connection_serves_many_mails(path: Path | None) -> None:
     with FakeDaemon(talk, path=path) as daemon:
         spec = clamd(daemon.address)
         scanning = Scanning([spec])
-        found = [scan(spec, mail=b"mail %d worm" % n, scanning=scanning)[0][0].is_infected for n in range(5)]
+        found = [scan(spec, mail=b"From: %d worm" % n, scanning=scanning)[0][0].is_infected for n in range(5)]
         assert daemon.connections == 1
     assert found == [True] * 5
-    assert talk.scanned == [b"mail %d worm" % n for n in range(5)]
+    assert talk.scanned == [b"From: %d worm" % n for n in range(5)]
 
 
 def test_a_connection_that_ended_between_two_mails_is_made_anew(path: Path | None) -> None:
@@ -196,8 +196,11 @@ def test_a_slow_reader_gets_a_large_mail_in_full() -> None:
     assert got == [0]
 
 
-def test_an_empty_mail_is_clean_without_asking() -> None:
-    assert scan(clamd("/nowhere"), mail=b"")[0] == (VirusScan("clamd"),)
+def test_an_empty_mail_is_scanned_too(path: Path | None) -> None:
+    talk = ClamdTalk(judge)
+    with FakeDaemon(talk, path=path) as daemon:
+        assert scan(clamd(daemon.address), mail=b"")[0] == (VirusScan("clamd"),)
+    assert talk.scanned == [b"Received: by localhost\r\n"]
 
 
 def test_a_daemon_that_is_not_there_is_a_failure_by_its_name() -> None:
@@ -226,8 +229,8 @@ INNER = Part(6, "1/2/2/1", 5, ("text/plain",), octets=b"inner")
 ODD = Part(7, "1/3", 1, ("text/plain",), attributes="B", octets=b"other reading")
 
 
-def given(*parts: Part, mail: bytes = MAIL) -> list[object]:
-    return [octets for octets, _ in what_clamd_needs(Mail(Content(mail), parts, ENVELOPE))]
+def given(*parts: Part, mail: bytes = MAIL) -> list[bytes]:
+    return [s.top + bytes(s.octets) for s in what_clamd_needs(Mail(Content(mail), parts, ENVELOPE))]
 
 
 def test_clamd_takes_an_ordinary_mail_apart_by_itself() -> None:
@@ -239,19 +242,19 @@ def test_clamd_gets_what_our_own_decoders_found_at_any_depth() -> None:
     assert given(ROOT, TEXT, ZIP, MEMBER, NESTED, INNER) == [MAIL, b"member", b"inner"]
 
 
-def test_clamd_gets_every_leaf_of_an_ambiguous_mail() -> None:
+def test_clamd_gets_every_part_of_an_ambiguous_mail() -> None:
     assert given(ROOT, TEXT, ODD) == [MAIL, b"text", b"other reading"]
 
 
 @pytest.mark.parametrize("top", [b"DKIM-Signature: v=1", b"X-A: b", b"received: x", b"MZ: x", b"%PDF-1.4: x"])
-def test_clamd_gets_every_leaf_of_a_mail_that_it_does_not_take_for_one(top: bytes) -> None:
+def test_a_mail_that_clamd_would_not_take_for_one_gets_a_line_it_knows(top: bytes) -> None:
     mail = top + b"\r\n" + MAIL
-    assert given(ROOT, TEXT, mail=mail) == [mail, b"text"]
+    assert given(ROOT, TEXT, mail=mail) == [b"Received: by localhost\r\n" + mail]
 
 
 def test_yara_gets_everything() -> None:
     mail = Mail(Content(MAIL), (ROOT, TEXT, ZIP, MEMBER), ENVELOPE)
-    assert [octets for octets, _ in everything(mail)] == [MAIL, b"text", b"member"]
+    assert [scannable.octets for scannable in everything(mail)] == [MAIL, b"text", b"PK", b"member"]
 
 
 # --- spamd

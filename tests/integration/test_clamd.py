@@ -14,6 +14,7 @@ import pytest
 
 from amavispy.deadline import Deadline
 from amavispy.inspection.scanning import Scanning
+from amavispy.inspection.workload import Mail, what_clamd_needs
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content
 from amavispy.mail.verdict import OnFailure, Part, VirusScan
@@ -81,12 +82,25 @@ def test_a_clean_mail_is_clean_and_a_virus_is_named(client: Client) -> None:
         assert not found.error
 
 
-def test_a_mail_that_clamd_does_not_recognise_is_scanned_by_its_parts(client: Client) -> None:
-    mail = mail_with(
-        EICAR, top=b"DKIM-Signature: v=1\r\n" + b"X-Long: " + b"x" * 900 + b"\r\n" + b"X-More: y\r\n" * 200
-    )
-    assert not client.scan(mail).is_infected  # without parts clamd sees a text, or this test is for nothing
-    assert client.scan(mail, (ROOT, leaf(EICAR))).names == ("Eicar-Signature.UNOFFICIAL",)
+@pytest.mark.parametrize("top", [b"DKIM-Signature: v=1", b"X-Foo: bar", b"MZ: x", b"%PDF-1.4: x", b"PK\x03\x04: x"])
+def test_a_mail_is_taken_apart_whatever_stands_first_in_it(client: Client, top: bytes) -> None:
+    lines = top + b"\r\n" + b"X-Long: " + b"x" * 900 + b"\r\n" + b"X-More: y\r\n" * 200
+    assert client.scan(mail_with(EICAR, top=lines)).names == ("Eicar-Signature.UNOFFICIAL",)
+
+
+@pytest.mark.parametrize("top", [b"Received: x", b"Return-Path: <>", b"Delivered-To: x", b"From: x", b"Subject: x"])
+def test_these_first_lines_make_clamd_see_a_mail(own: Clamd, top: bytes) -> None:
+    lines = top + b"\r\n" + b"X-Long: " + b"x" * 900 + b"\r\n" + b"X-More: y\r\n" * 200
+    mail = Mail(Content(mail_with(EICAR, top=lines)), (), Envelope("", ()))
+    assert [scannable.top for scannable in what_clamd_needs(mail)] == [b""]
+    assert Client(str(own.socket)).scan(mail.content).is_infected
+
+
+def test_decoded_parts_of_a_doubtful_mail_are_scanned_by_themselves(client: Client) -> None:
+    hidden = mail_with(b"nothing")
+    assert not client.scan(hidden, (ROOT, leaf(EICAR))).is_infected  # clamd's own business
+    odd = Part(3, "1/3", 1, ("text/plain",), attributes="B", octets=b"x")
+    assert client.scan(hidden, (ROOT, leaf(EICAR), odd)).names == ("Eicar-Signature.UNOFFICIAL",)
 
 
 def test_many_parts_are_all_scanned_and_every_name_is_reported_once(client: Client) -> None:

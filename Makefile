@@ -25,13 +25,13 @@ install: $(VENV)/.installed
 $(VENV)/.installed: setup.py packaging/system-packages
 	PYTHON=$(PYTHON) sh packaging/system-packages run
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[yara]'
+	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[yara]'
 	touch $@
 
 # ... and with what the tests need: linters, and the real daemons the tests talk to.
 $(VENV)/.tested: $(VENV)/.installed
 	sh packaging/system-packages test
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[yara,test]'
+	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[yara,test]'
 	touch $@
 
 clean:

@@ -8,9 +8,12 @@ Failures: ConfigError, also when something the configuration names (a key, a cer
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import os
 import ssl
 from collections.abc import Iterable, Iterator
+from encodings.aliases import aliases
 
 from amavispy.config.faults import ConfigError, Fault
 from amavispy.config.loader import load_config
@@ -42,9 +45,17 @@ _KEY_OCTETS = 32
 def make_plan(sources: Sources, *, debug: bool = False) -> Plan:
     """Read the configuration and make everything that runs on it. `debug` logs to the terminal."""
     config = load_config(sources)
+    _load_codecs()
     journal = Journal(_log_transport(config, debug), config.banks.base.settings)
     journal.install()
     return Plan(config.server, config.banks, _sessions(config, journal), journal.reopen)
+
+
+def _load_codecs() -> None:
+    """Python imports a character set's codec when it is first met: in a worker, from files its user may not read."""
+    for name in {*aliases.values(), "idna"}:
+        with contextlib.suppress(LookupError):
+            codecs.lookup(name)
 
 
 def _sessions(config: Config, journal: Journal) -> Sessions:

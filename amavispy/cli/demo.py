@@ -92,12 +92,14 @@ class DemoDaemon:
         """The main log lines that carry the mail's Message-ID; waits for the first."""
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
-            text = (self.home / "amavispy.log").read_text(errors="replace")
-            found = tuple(line for line in map(parse, text.splitlines()) if line and line.message_id == mail.message_id)
+            found = tuple(line for line in map(parse, self.log().splitlines()) if line and line.message_id == mail.message_id)
             if found:
                 return found
             time.sleep(0.02)
         return ()
+
+    def log(self) -> str:
+        return (self.home / "amavispy.log").read_text(errors="replace")
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -131,6 +133,8 @@ def _run(daemon: DemoDaemon) -> int:
     failed = [s.mail.title for s in seen if not s.went_well]
     for title in failed:
         click.echo(f"not as expected: {title}", err=True)
+    if failed:
+        click.echo(daemon.log(), err=True)
     if sys.stdout.isatty() and not failed:
         _serve_on(daemon)
     return 1 if failed else 0

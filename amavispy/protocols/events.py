@@ -28,7 +28,7 @@ class Signal(Enum):
     TRANSACTION_STARTS: the engine was told to stop before MAIL, and a whole MAIL line stands first in its input.
     START_TLS: stopping before MAIL: a STARTTLS line stands first in the input, not consumed. Otherwise: the 220 stands
         in the output, plain text behind the command is thrown away and the transaction forgotten; flush, shake hands,
-        call tls_started().
+        call tls_started(), or receive(b"") when the handshake failed.
     RESET: the client abandoned a transaction that had been accepted (RSET, HELO, EHLO, LHLO).
     """
 

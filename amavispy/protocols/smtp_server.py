@@ -2,8 +2,7 @@
 
 The caller's loop is `next_event()` until NEED_DATA, then one write of `take_output()` and one `receive()`; see
 `protocols.events` for what wants an answer. Replies gather while the client pipelines, so a turn costs one write.
-A session may travel between processes while no transaction is open: `state()` there, `SmtpServer(profile,
-state=...)` here.
+A session may travel between processes outside of transactions: `state()` there, `SmtpServer(profile, state=...)` here.
 
 The engine knows no peer, no settings and no clock. What amavisd does otherwise stands in docs/protocols/smtp.md.
 
@@ -24,13 +23,12 @@ from amavispy.protocols.events import Chunk, Data, EndOfMail, Event, Mail, Rcpt,
 from amavispy.protocols.smtp_body import BdatStream, DataStream, Discard, Stream
 from amavispy.protocols.smtp_commands import parse_bdat, parse_mail, parse_rcpt, split_command
 from amavispy.protocols.smtp_input import Input
-from amavispy.protocols.smtp_session import DIALECTS, Session, SmtpProfile, Transaction
+from amavispy.protocols.smtp_session import DIALECTS, HELO_LIMIT, Session, SmtpProfile, Transaction
 from amavispy.protocols.xforward import read_attributes
 
-__all__ = ["ERROR_LIMIT", "HELO_LIMIT", "SmtpProfile", "SmtpServer"]
+__all__ = ["ERROR_LIMIT", "SmtpProfile", "SmtpServer"]
 
 ERROR_LIMIT: Final = 20  # mistakes between two accepted mails; the last one ends the session
-HELO_LIMIT: Final = 255  # characters; RFC 5321 4.5.3.1.2
 
 
 class SmtpServer:
@@ -67,7 +65,9 @@ class SmtpServer:
 
     def receive(self, octets: bytes) -> None:
         """Octets from the connection, b"" at its end. Call it after NEED_DATA only, so that the input stays small."""
-        if not self._is_closed:
+        if not octets and self._asked is Signal.START_TLS:
+            self._close()  # the handshake failed
+        elif not self._is_closed:
             self._input.receive(octets)
 
     def next_event(self) -> Event:

@@ -19,6 +19,7 @@ from amavispy.protocols.xforward import client_of
 
 _NOBODY: Final = Client()
 
+HELO_LIMIT: Final = 255  # characters; RFC 5321 4.5.3.1.2
 DIALECTS: Final = {"HELO": "SMTP", "EHLO": "ESMTP", "LHLO": "LMTP"}
 
 

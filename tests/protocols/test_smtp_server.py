@@ -193,6 +193,26 @@ def test_nothing_happens_between_starttls_and_the_handshake():
         engine.next_event()
 
 
+def test_a_handshake_that_failed_ends_the_session():
+    engine = engine_after(b"EHLO x\r\nSTARTTLS\r\n", profile=TLS)
+    engine.next_event()
+    engine.receive(b"")
+    assert engine.next_event() is Signal.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("octets", "is_open"),
+    [(b"", False), (MAIL, True), (MAIL + RCPT + b"DATA\r\n", True), (MAIL + b"RSET\r\n", False)],
+)
+def test_a_transaction_lasts_from_mail_to_its_end(octets: bytes, is_open: bool):
+    engine = engine_after(b"EHLO x\r\n" + octets)
+    events_of(engine)
+    assert engine.in_transaction == is_open
+    engine.receive(b".\r\n")
+    events_of(engine)
+    assert engine.in_transaction == (octets == MAIL)
+
+
 # Sessions travel
 
 

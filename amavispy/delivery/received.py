@@ -9,7 +9,7 @@ itself is reduced to characters that cannot end a field or a comment.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from amavispy.mail.message import Content, Message
 from amavispy.policy.settings import Settings
@@ -49,4 +49,8 @@ def count_hops(content: Content) -> int:
 
 def _date(moment: datetime) -> str:
     """RFC 5322 3.3, whatever the locale."""
-    return f"{_DAYS[moment.weekday()]}, {moment.day} {_MONTHS[moment.month - 1]} {moment:%Y %H:%M:%S %z}"
+    offset = moment.utcoffset() or timedelta()
+    minutes = offset.days * 1440 + offset.seconds // 60
+    zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+    day = f"{_DAYS[moment.weekday()]}, {moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+    return f"{day} {moment.hour:02}:{moment.minute:02}:{moment.second:02} {zone}"

@@ -96,7 +96,8 @@ class _Job:
         envelope = Envelope(
             mail.sender, recipients, mail.client, self.size, mail.body, mail.smtputf8, mail.ret, mail.envid
         )
-        return Errand(envelope, has_8bit, not mail.splits, self.settings.propagate_dsn_if_possible)
+        needs_all = not mail.splits and len(recipients) > 1
+        return Errand(envelope, has_8bit, needs_all, self.settings.propagate_dsn_if_possible)
 
     def failed(self, failure: LinkFailure, mta: str) -> Handover:
         """The reply for a delivery that broke (specification, chapter 2.3)."""

@@ -80,7 +80,7 @@ class SmtpClient:
     @property
     def left_over(self) -> list[int]:
         """Recipients that were too many for this transaction, to be sent in another one now."""
-        if not any(answer and answer.reply.is_success for answer in self.answers):
+        if len(self.answers) == 1 or not any(answer and answer.reply.is_success for answer in self.answers):
             return []
         return [i for i, answer in enumerate(self.answers) if answer and is_too_many(answer.reply)]
 
@@ -304,10 +304,12 @@ class SmtpClient:
 
     def _settle(self) -> None:
         """Where nobody got the mail because somebody cannot have it now, everybody is to come back."""
+        if not self._errand.needs_all:
+            return
         reason = self._tempfail
         replies = [answer.reply for answer in self.answers if answer]
         has_everyone = len(replies) == len(self.answers) and all(reply.is_tempfail for reply in replies)
-        if self._errand.needs_all and reason and not has_everyone and not any(reply.is_success for reply in replies):
+        if reason and not has_everyone and not any(reply.is_success for reply in replies):
             text = f"Bail out, one reply for all recipients and not all can have it now: {reason.said}"
             self.failure = Failure("fwd-data-chkpnt", text, is_broken=False)
             self.want = Want.FAILED

@@ -262,3 +262,16 @@ def test_an_odd_recipient_is_not_named(address: str) -> None:
 @pytest.mark.parametrize("address", ["b@example.net", "b+ext=x@sub.example.net", "postmaster", "o'b_c-d.e@x"])
 def test_an_ordinary_recipient_is(address: str) -> None:
     assert f" for <{address}>;" in received(message(), address)
+
+
+@pytest.mark.parametrize(
+    ("offset", "date"),
+    [
+        (timedelta(hours=5, minutes=45), "Mon, 5 Feb 2024 06:07:08 +0545"),
+        (timedelta(hours=-3, minutes=-30), "Mon, 5 Feb 2024 06:07:08 -0330"),
+        (timedelta(0), "Mon, 5 Feb 2024 06:07:08 +0000"),
+    ],
+)
+def test_the_date_tells_the_zone(offset: timedelta, date: str) -> None:
+    moment = datetime(2024, 2, 5, 6, 7, 8, tzinfo=timezone(offset))
+    assert received(replace(message(), received_at=moment)).endswith(f"; {date}")

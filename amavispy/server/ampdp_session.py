@@ -9,9 +9,9 @@ the connection lives on unless the framing itself is broken.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
-import shutil
 import socket
 import stat
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
 
+from amavispy.config.model import ServerSettings
 from amavispy.deadline import Deadline
 from amavispy.journal import Timings
 from amavispy.mail.envelope import Envelope
@@ -119,12 +120,14 @@ class AmpdpSession:
         if not envelope.recipients:
             raise PeerError(Reply(450, "4.5.0", "Incomplete request: no recipients"))
         tempdir, mail_file = ampdp.mail_file_of(request, (server.myhome, server.tempbase))
+        if _is_ours(tempdir, server):
+            raise PeerError(Reply(450, "4.5.0", f"Failure: {tempdir} is no work directory"))
         try:
             with Spool(server.tempbase, server.spool_threshold) as spool, _opened(tempdir, mail_file) as file:
                 return self._filter(request, envelope, _crlf_content(file, spool), log_id)
         finally:
             if request.one("tempdir_removed_by", "server") == "server":
-                shutil.rmtree(tempdir, ignore_errors=True)
+                _remove(tempdir, mail_file)
 
     def _filter(self, request: ampdp.Request, envelope: Envelope, content: Content, log_id: str) -> bytes:
         services = self._services
@@ -142,6 +145,18 @@ class AmpdpSession:
         bank = banks.for_client(self._bank, envelope.client.address)
         bank = banks.for_names(bank, request.one("policy_bank", "").split(","))
         return banks.for_sender(bank, envelope.sender)
+
+
+def _is_ours(tempdir: str, server: ServerSettings) -> bool:
+    """A directory that is not a client's: one asking us to remove it afterwards would hurt."""
+    return tempdir in (server.myhome, server.tempbase) or f"{tempdir}/".startswith(f"{server.quarantinedir}/")
+
+
+def _remove(tempdir: str, mail_file: str) -> None:
+    """The file the client made and its directory; whatever else is in there stays, and the directory with it."""
+    with contextlib.suppress(OSError):
+        os.unlink(mail_file)
+        os.rmdir(tempdir)
 
 
 def _opened(tempdir: str, path: str) -> BinaryIO:

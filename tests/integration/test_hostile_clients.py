@@ -128,7 +128,9 @@ AMPDP_REQUESTS = {
     "a path outside": ("request=AM.PDP", "tempdir=/etc", "mail_file=/etc/passwd"),
     "a file outside its directory": ("request=AM.PDP", "tempdir={home}/tmp", "mail_file=/etc/passwd"),
     "dots": ("request=AM.PDP", "tempdir={home}/tmp/../../etc", "mail_file={home}/tmp/../../etc/passwd"),
-    "a missing file": ("request=AM.PDP", "tempdir={home}/tmp", "mail_file={home}/tmp/none"),
+    "a missing file": ("request=AM.PDP", "tempdir={home}/tmp/none", "mail_file={home}/tmp/none/email.txt"),
+    "our own directory": ("request=AM.PDP", "tempdir={home}/tmp", "mail_file={home}/tmp/email.txt"),
+    "the quarantine": ("request=AM.PDP", "tempdir={home}/quarantine", "mail_file={home}/quarantine/virus-x"),
     "no such request": ("request=frobnicate",),
     "no request at all": ("sender=<a@example.org>",),
 }
@@ -146,6 +148,8 @@ def test_a_bad_ampdp_request_tempfails_with_one_line_in_the_log(running: tuple[i
     assert "return_value=tempfail" in answer
     assert "root:" not in answer
     assert len(daemon.log().splitlines()) == lines + 1
+    assert (daemon.home / "quarantine").is_dir()
+    assert (daemon.home / "tmp").is_dir()
 
 
 def test_an_ampdp_link_is_not_followed(running: tuple[int, RunningDaemon]) -> None:

@@ -178,7 +178,7 @@ def mail_file_of(request: Request, allowed_roots: Iterable[str]) -> tuple[str, s
     """
     tempdir = request.one("tempdir")
     if not tempdir:
-        raise PeerError(Reply(450, "4.5.0", "Failure: Incomplete request: no tempdir"))
+        raise PeerError(Reply(450, "4.5.0", "Incomplete request: no tempdir"))
     if not any(_is_below(tempdir, root.rstrip("/"), _DIRECTORY) for root in allowed_roots):
         raise PeerError(Reply(450, "4.5.0", f"Failure: Suspicious temporary directory name '{tempdir[:200]}'"))
     mail_file = request.one("mail_file") or f"{tempdir}/email.txt"

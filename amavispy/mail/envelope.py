@@ -26,6 +26,13 @@ class Client:
     source: str = ""
     login: str = ""
 
+    @property
+    def policy_address(self) -> str | None:
+        """The address that chooses policy banks. Postfix says SOURCE=LOCAL without an address of mail from its own
+        `sendmail` command: that is 0.0.0.0, "this host" (RFC 1122 3.2.1.3). Unknown otherwise stays unknown.
+        """
+        return "0.0.0.0" if self.address is None and self.source == "LOCAL" else self.address
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:

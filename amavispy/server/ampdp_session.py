@@ -52,7 +52,7 @@ class AmpdpSession:
             "release": self._release,
             "requeue": self._release,
             "report": self._release,
-            "smtpd_access_policy": lambda request, log_id: ampdp.respond([("action", ("DUNNO",))]),
+            "smtpd_access_policy": lambda request, log_id: ampdp.POLICY_DUNNO,
         }
 
     def run(self) -> Loan | None:
@@ -142,7 +142,7 @@ class AmpdpSession:
 
     def _bank_for(self, request: ampdp.Request, envelope: Envelope) -> PolicyBank:
         banks = self._services.banks
-        bank = banks.for_client(self._bank, envelope.client.address)
+        bank = banks.for_client(self._bank, envelope.client.policy_address)
         bank = banks.for_names(bank, request.one("policy_bank", "").split(","))
         return banks.for_sender(bank, envelope.sender)
 

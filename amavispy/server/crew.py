@@ -63,6 +63,7 @@ class Crew:
     """All children by process id."""
 
     def __init__(self, board: Scoreboard, lines: Lines) -> None:
+        self.removed: list[Listener] = []  # still open here for an old gateway, but no new process may keep them
         self._board = board
         self._lines = lines
         self._children: dict[int, Child] = {}
@@ -145,6 +146,7 @@ class Crew:
         doors = listeners if role == GATEWAY else ()
         station = Station(plan, self._board, slot, lines.gateway_end, lines.workers_end, lines.lifeline, tuple(doors))
         private: list[socket.socket | SignalQueue | int] = [lines.held, lines.signals]
+        private += [listener.sock for listener in self.removed]
         if role == WORKER:
             private += [lines.gateway_end, *(listener.sock for listener in listeners)]
         try:

@@ -123,6 +123,11 @@ class Gateway:
             if self._acts.pop(listener.sock.fileno(), None):
                 self._epoll.unregister(listener.sock.fileno())
 
+    def _leave_doors(self) -> None:
+        """The kernel refuses new clients when the last copy of a listen socket is closed; the master closes its own."""
+        for listener in self._station.listeners:
+            listener.sock.close()
+
     def _on_listener(self, listener: Listener) -> None:
         for _ in range(_ACCEPTS_A_TURN):
             if not self._accept(listener):
@@ -296,6 +301,7 @@ class Gateway:
     def _drain(self) -> None:
         """No new clients, no idle ones; those who wait for a worker are still served."""
         self._shut_doors()
+        self._leave_doors()
         self._mode = "drain"
         for guest in [guest for guest in self._guests.values() if not guest.is_waiting]:
             self._turn_away(guest, SHUTTING_DOWN)
@@ -307,6 +313,7 @@ class Gateway:
         """Everybody hears it, also those whose loan nobody has taken and those just given back."""
         self._mode = "stop"
         self._shut_doors()
+        self._leave_doors()
         for end in (self._station.workers_end, self._station.gateway_end):
             for loan, sock in inner.drain(end):
                 self._turn_away(self._reception.readmit(loan, sock)[0], SHUTTING_DOWN)

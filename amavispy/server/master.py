@@ -108,7 +108,6 @@ class Master:
         self._make_plan = make_plan
         self._plan = plan
         self._listeners = listeners
-        self._removed: list[Listener] = []
         self._board = board
         self._supervisor = supervisor
         self._ready = ready
@@ -163,9 +162,10 @@ class Master:
             self._stop(now)
         if len(self._crew.of(GATEWAY)) == 1:
             self._close_removed()
-        if self._wants_reload and not self._removed and len(self._crew.of(GATEWAY)) == 1:
+        if self._wants_reload and not self._crew.removed and len(self._crew.of(GATEWAY)) == 1:
             self._wants_reload = False
             self._reload()
+            self._staffing.adjust(self._plan, self._listeners, now)
         if not self._is_announced and self._staffing.is_complete:
             self._announce()
 
@@ -216,6 +216,7 @@ class Master:
     def _begin_closing(self, now: float) -> Closing:
         """Clients are refused from now on, also by the kernel."""
         if self._closing is None:
+            _LOG.log(_NOTICE, "stopping")
             self._supervisor.stopping()
             self._close_listeners()
             self._closing = Closing(self._crew, now)
@@ -229,10 +230,10 @@ class Master:
 
     def _close_removed(self) -> None:
         """The old gateway has taken everybody in who knocked there."""
-        for listener in self._removed:
+        for listener in self._crew.removed:
             listener.close()
             _LOG.info("no longer listening on %s", listener.place)
-        self._removed = []
+        self._crew.removed = []
 
     # --- reload
 
@@ -249,7 +250,7 @@ class Master:
             self._reject("the configuration could not be taken")
             return
         kept = {listener.sock for listener in listeners}
-        self._removed = [listener for listener in self._listeners if listener.sock not in kept]
+        self._crew.removed = [listener for listener in self._listeners if listener.sock not in kept]
         self._plan, self._listeners = plan, listeners
         _freeze()
         self._staffing.renew(plan.server)

@@ -56,7 +56,8 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One process as `status` shows it. `seconds` in this state; `deadline` in seconds from now, None without one.
+    """One process as `status` shows it. `generation` counts reloads; `seconds` in this state; `deadline` in seconds
+    from now, None without one.
 
     `tasks`: messages of this process; `sessions`: connections lent to it (gateway: accepted); `parked` and `waiting`:
     the gateway's idle and queueing connections; `turned_away`: those it told 421.
@@ -65,6 +66,7 @@ class Row:
     slot: int
     role: str
     pid: int
+    generation: int
     state: str
     seconds: float
     deadline: float | None
@@ -302,6 +304,7 @@ class Slot:
             slot=self.number,
             role="gateway" if self.number < GATEWAYS else "worker",
             pid=integers[_PID],
+            generation=integers[_NUMBER],
             state=_NAMES.get(state, state.decode("latin-1")),
             seconds=max(0.0, now - self.since),
             deadline=self.deadline - now if self.deadline else None,

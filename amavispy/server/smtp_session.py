@@ -43,6 +43,7 @@ class SmtpSession:
         self._bank = self._base
         self._engine = SmtpServer(services.profile(self._base, loan.connection), state=loan.state)
         self._spool = Spool(services.server.tempbase, services.server.spool_threshold)
+        self._client = Client()
         self._envelope = Envelope("", ())
         self._fault: Reply | None = None
         self._is_pinned = False
@@ -126,9 +127,9 @@ class SmtpSession:
     # --- the transaction
 
     def _on_mail(self, mail: Mail) -> None:
-        client = mail.client or self._peer_as_client()
+        self._client = mail.client or self._peer_as_client()
         banks = self._services.banks
-        self._bank = banks.for_sender(banks.for_client(self._base, client.address), mail.sender)
+        self._bank = banks.for_sender(banks.for_client(self._base, self._client.policy_address), mail.sender)
         limit = self._bank.settings.smtpd_message_size_limit
         if limit and mail.size and mail.size > limit:
             text = f"Declared message size ({mail.size} B) exceeds size limit"
@@ -144,9 +145,7 @@ class SmtpSession:
         self._engine.accept()
 
     def _on_data(self, data: Data) -> None:
-        client = data.envelope.client
-        is_forwarded = client != Client()
-        self._envelope = data.envelope if is_forwarded else replace(data.envelope, client=self._peer_as_client())
+        self._envelope = replace(data.envelope, client=self._client)
         self._timings = Timings()
         self._duty.mark("d")
         self._engine.accept()

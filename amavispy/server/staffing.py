@@ -61,7 +61,7 @@ class Staffing:
         child.slot.clear()
         if status:
             _LOG.error("%s [%d] ended %s", child.role, child.pid, _in_words(status))
-        if not child.told:
+        if status and not child.told:
             self._backoff[child.role].died(now, now - child.born)
         if is_early and child.role not in self._proven:
             self._early_deaths[child.role] += 1

@@ -83,8 +83,8 @@ class Deployment:
         text = REFERENCE.read_text()
         for number, port in self.ports.items():
             text = re.sub(rf"\b{number}\b", str(port), text)
-        text = text.replace("/run/clamav/clamd.ctl", str(self.clamd.path))
-        return text.replace("127.0.0.1:783", self.spamd.address)
+        text = text.replace("/run/clamav/clamd.ctl", str(self.clamd.socket))
+        return text.replace("127.0.0.1:783", f"127.0.0.1:{self.spamd.port}")
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

@@ -25,7 +25,7 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def daemon(sink: Sink) -> Iterator[tuple[int, RunningDaemon]]:
-    port, config = small_config(sink.port, extra='child_timeout = "4s"')
+    port, config = small_config(sink.port, extra='child_timeout = "5s"')
     with RunningDaemon(config) as running:
         yield port, running
 
@@ -76,7 +76,7 @@ def test_a_next_hop_that_is_full_or_dies_tempfails(
 
 def test_a_next_hop_that_is_slow_is_given_up_in_time(sink: Sink) -> None:
     with Sink() as slow:
-        port, config = small_config(slow.port, extra='child_timeout = "2s"')
+        port, config = small_config(slow.port, extra='child_timeout = "5s"')
         with RunningDaemon(config) as running:
             slow.hold("eod")
             assert deliver(port).startswith("4")
@@ -102,14 +102,14 @@ on_failure = "{policy}"
 
 def test_without_clamd_no_mail_passes_unless_the_policy_says_so(sink: Sink) -> None:
     with Clamd() as clamd:
-        port, config = small_config(sink.port, tables=CLAMD.format(path=clamd.path, policy="tempfail"))
+        port, config = small_config(sink.port, tables=CLAMD.format(path=clamd.socket, policy="tempfail"))
         with RunningDaemon(config) as running:
             assert deliver(port).startswith("250 ")
-            clamd.pause()
+            clamd.process.send_signal(signal.SIGSTOP)
             assert deliver(port).startswith("451 4.5.0 Error in processing, id=")
-            clamd.resume()
+            clamd.process.send_signal(signal.SIGCONT)
             assert deliver(port).startswith("250 ")
-            clamd.kill()
+            clamd.end()
             before = len(sink.mails)
             assert deliver(port).startswith("451 4.5.0 Error in processing, id=")
             assert len(sink.mails) == before
@@ -162,7 +162,7 @@ def _worker_in(running: RunningDaemon, port: int) -> int:
 
 def test_a_message_that_takes_too_long_is_answered_by_its_own_worker(sink: Sink) -> None:
     with Sink() as slow:
-        port, config = small_config(slow.port, extra='child_timeout = "1s"')
+        port, config = small_config(slow.port, extra='child_timeout = "5s"')
         with RunningDaemon(config), Talk(port) as talk:
             talk.greet()
             slow.hold("eod")

@@ -84,13 +84,15 @@ class Client:
 class Daemon:
     """The fake daemon in its own process and directory."""
 
-    def __init__(self, directory: Path, plan: dict, *, command: list[str] | None = None) -> None:
+    def __init__(self, directory: Path, plan: dict) -> None:
         self.directory = directory
         self.port = free_port()
         self.plan = plan
         self.clients: list[Client] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.environment: dict[str, str] = {}
+        self.prefix: list[str] = []
+        self.pass_fds: tuple[int, ...] = ()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -104,7 +106,7 @@ class Daemon:
 
     def start(self, *, waits: bool = True) -> Daemon:
         self.write_plan()
-        command = [sys.executable, "-m", "tests.server.fake_daemon", str(self.directory)]
+        command = [*self.prefix, sys.executable, "-m", "tests.server.fake_daemon", str(self.directory)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stderr=subprocess.PIPE, env={**os.environ, **self.environment}, pass_fds=self.pass_fds
         )
@@ -112,8 +114,6 @@ class Daemon:
             wait_until(lambda: (self.directory / "ready").exists() or self.process.poll() is not None, "ready")
             assert self.process.poll() is None, self.process.stderr.read().decode() + self.log()
         return self
-
-    pass_fds: tuple[int, ...] = ()
 
     @property
     def board(self) -> Scoreboard:
@@ -151,11 +151,12 @@ class Daemon:
         wait_until(lambda: self.board.reloads > before, "the reload")
 
     def settled(self, workers: int) -> None:
-        """Until there is one gateway, and so many workers, all idle."""
+        """Until there is one gateway, and so many workers, all idle and of the current configuration."""
 
         def is_settled() -> bool:
-            states = [row.state for row in self.board.rows()]
-            return sorted(states) == sorted(["serving"] + ["idle"] * workers)
+            board = self.board
+            states = [row.state for row in board.rows() if row.generation == board.reloads]
+            return len(states) == len(list(board.rows())) and sorted(states) == sorted(["serving"] + ["idle"] * workers)
 
         wait_until(is_settled, f"one gateway and {workers} idle workers")
 
@@ -178,6 +179,7 @@ class Daemon:
         children = children_of(self.process.pid) if self.process and self.process.poll() is None else []
         for client in self.clients:
             client.close()
+        self.release()
         if self.process:
             if self.process.poll() is None:
                 self.process.terminate()

@@ -31,6 +31,13 @@ from amavispy.server.loan import Loan
 from amavispy.server.plan import Duty, Plan, Shutdown
 from amavispy.server.profiles import Profiles
 
+boot_status = 0  # of children right after their fork, unless it is 0
+
+
+def end_at_birth() -> None:
+    if boot_status:
+        os._exit(boot_status)
+
 
 class FakeSessions:
     """Accepts everything; the reply names the worker and the plan."""
@@ -155,14 +162,15 @@ def make_plan(directory: Path) -> Plan:
     named = {name: NamedBank(name, settings_of(bank)) for name, bank in values.get("banks", {}).items()}
     policy = {key: tuple(names) for key, names in values.get("interface_policy", {}).items()}
     banks = Banks(Settings(**settings_of(values.get("bank", {}))), named, policy)
-    if values.get("boot") == "fails":
-        server = replace(server, max_requests="many")  # type: ignore[arg-type]
+    global boot_status
+    boot_status = values.get("boot_status", 0)
     sessions = FakeSessions(directory, banks, Profiles(server), values.get("name", "first"))
     return Plan(server, banks, sessions, lambda: (directory / f"reopened-{os.getpid()}").touch())
 
 
 def main() -> int:
     directory = Path(sys.argv[1])
+    os.register_at_fork(after_in_child=end_at_birth)
     logging.addLevelName(25, "NOTICE")
     logging.basicConfig(filename=directory / "log", level=logging.DEBUG, format="%(process)d %(levelname)s %(message)s")
     try:

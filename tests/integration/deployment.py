@@ -76,6 +76,7 @@ class Deployment:
             os.chown(directory, self.amavispy.home.stat().st_uid, self.amavispy.home.stat().st_gid)
         for path in (self.amavispy.home, directory):
             path.chmod(0o755)
+        (self.amavispy.home / "tmp").chmod(0o750)  # amavisd-milter refuses a work directory that others may read
         self.milter = AmavisdMilter(directory, self.amavispy.home / "amavisd.sock", self.amavispy.home / "tmp")
         return self.milter
 

@@ -159,7 +159,7 @@ def release(running: Deployment, location: str, secret: str) -> subprocess.Compl
     text = open("/usr/sbin/amavisd-release", encoding="latin-1").read()
     changed = _with_socket(text, running.ports[9998])
     program.write_text(changed, encoding="latin-1")
-    return subprocess.run(["perl", program, location, secret], capture_output=True, text=True, timeout=60)
+    return subprocess.run(["perl", "-T", program, location, secret], capture_output=True, text=True, timeout=60)
 
 
 def _with_socket(text: str, port: int) -> str:

@@ -99,10 +99,14 @@ class SmtpLink:
         self.is_dot_sent = False
         client.begin(errand)
         self._converse(deadline)
-        if client.want is Want.CONTENT:
-            self._send_content(chunks, deadline)
-        if self.is_dot_sent:
-            self._hear_the_end(deadline)
+        try:
+            if client.want is Want.CONTENT:
+                self._send_content(chunks, deadline)
+            self._converse(deadline)
+        except TimeoutError:
+            if not self.is_dot_sent:
+                raise
+            raise LinkFailure(STAGES[Step.DOT].name, "interrupted", Cause.ALARM)
         self._check()
         return client.answers
 
@@ -152,9 +156,12 @@ class SmtpLink:
             self._write_content(chunks, deadline)
         except OSError as error:
             _pass_on_alarm(error)
+            self.is_dot_sent = False
             self._hear_objection(error)
+        except LinkFailure:
+            self.is_dot_sent = False
+            raise
         else:
-            self.is_dot_sent = True
             self.client.content_sent()
 
     def _write_content(self, chunks: Iterable[Chunk], deadline: Deadline) -> None:
@@ -162,11 +169,13 @@ class SmtpLink:
         batch: list[bytes | memoryview] = []
         size = 0
         for block in end_of_data(chunks):
-            batch.append(block)
-            size += len(block)
             if size >= BLOCK_SIZE or len(batch) >= _BUFFERS_LIMIT:
                 self._write(batch, deadline)
                 batch, size = [], 0
+            batch.append(block)
+            size += len(block)
+        # From here on an alarm cannot tell any more what the server has got; a write that fails has not been finished.
+        self.is_dot_sent = True
         self._write(batch, deadline)
 
     def _hear_objection(self, error: OSError) -> None:
@@ -180,12 +189,6 @@ class SmtpLink:
             self.client.receive(octets)
         if self.client.want is Want.CONTENT:
             raise LinkFailure(STAGES[Step.CONTENT].name, f"Error writing to socket: {error.strerror or error}")
-
-    def _hear_the_end(self, deadline: Deadline) -> None:
-        try:
-            self._converse(deadline)
-        except TimeoutError:
-            raise LinkFailure(self.client.stage, "interrupted", Cause.ALARM)
 
     def _start_tls(self, context: ssl.SSLContext, name: str, deadline: Deadline) -> None:
         seconds = STAGES[Step.STARTTLS].seconds

@@ -202,19 +202,16 @@ class Alarm:
 
     def ring(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
-        if not self.raises and self.count > 2:
-            self.hold.set()
-        if self.raises:
+        if self.raises and self.count == 1:
             raise TimeoutError("child_timeout is over")
+        if self.count > 2:
+            self.hold.set()
 
     def send(self, sink: Sink, stage: str) -> None:
         sink.reached(stage)
-        seen = -1
         while not self.hold.is_set() and not (self.raises and self.count):
-            if self.count != seen:  # the last one has been noticed
-                seen = self.count
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
-            self.hold.wait(0.001)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+            self.hold.wait(0.002)  # a signal between two waits of the other thread is noticed only with the next one
 
     def end(self) -> None:
         self.hold.set()

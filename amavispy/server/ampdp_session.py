@@ -20,7 +20,6 @@ from datetime import datetime
 from typing import BinaryIO
 
 from amavispy.config.model import ServerSettings
-from amavispy.deadline import Deadline
 from amavispy.journal import Timings
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content, Message
@@ -29,7 +28,7 @@ from amavispy.policy.bank import PolicyBank
 from amavispy.protocols import ampdp
 from amavispy.server.loan import Loan
 from amavispy.server.plan import Duty, Shutdown
-from amavispy.server.session import Services
+from amavispy.server.session import Services, work_deadline
 from amavispy.server.spool import Spool
 
 _READ_SIZE = 65_536
@@ -110,7 +109,7 @@ class AmpdpSession:
         return self._kinds[kind]
 
     def _release(self, request: ampdp.Request, log_id: str) -> bytes:
-        deadline = Deadline.after(self._bank.settings.child_timeout)
+        deadline = work_deadline(self._bank.settings.child_timeout)
         replies = self._services.release.handle(request, self._bank, deadline)
         return ampdp.respond([("setreply", (str(reply.code), reply.enhanced, reply.text)) for reply in replies])
 
@@ -136,7 +135,7 @@ class AmpdpSession:
         message = Message(envelope, content, ids, self._loan.connection, "AM.PDP", datetime.now().astimezone())
         hands_back = request.one("delivery_care_of", "client") == "client"
         delivery = services.hand_back if hands_back else services.forward_each
-        deadline = Deadline.after(bank.settings.child_timeout)
+        deadline = work_deadline(bank.settings.child_timeout)
         outcome = services.pipeline.process(message, bank, delivery, deadline, Timings())
         return ampdp.answer(outcome, log_id, message)
 

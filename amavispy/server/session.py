@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from amavispy.config.model import ServerSettings
+from amavispy.deadline import Deadline
 from amavispy.delivery.forward import Delivery
 from amavispy.delivery.release import Release
 from amavispy.journal import Journal
@@ -30,6 +31,11 @@ from amavispy.server.plan import Duty
 
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down, closing channel")
 TIMED_OUT = Reply(421, "4.4.2", "Error: timeout exceeded, closing channel")
+
+
+def work_deadline(child_timeout: float) -> Deadline:
+    """When the work on a mail must end so that its client still hears why: a little before the worker's alarm."""
+    return Deadline.after(child_timeout - min(4.0, child_timeout / 5))
 
 
 @dataclass(frozen=True, slots=True)

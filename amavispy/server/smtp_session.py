@@ -16,7 +16,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from amavispy.deadline import Deadline
 from amavispy.journal import Timings
 from amavispy.mail.envelope import Client, Envelope
 from amavispy.mail.message import Content, Message
@@ -25,7 +24,7 @@ from amavispy.protocols.events import Chunk, Data, EndOfMail, Event, Mail, Rcpt,
 from amavispy.protocols.smtp_server import SmtpServer
 from amavispy.server.loan import Loan
 from amavispy.server.plan import Duty, Shutdown
-from amavispy.server.session import SHUTTING_DOWN, TIMED_OUT, Services
+from amavispy.server.session import SHUTTING_DOWN, TIMED_OUT, Services, work_deadline
 from amavispy.server.spool import Spool
 
 _READ_SIZE = 262_144
@@ -186,11 +185,10 @@ class SmtpSession:
     def _filter(self, log_id: str, content: Content) -> list[Reply]:
         services = self._services
         ids = services.ids.issue(log_id)
-        message = Message(
-            self._envelope, content, ids, self._loan.connection, self._engine.protocol, datetime.now().astimezone()
-        )
+        connection = replace(self._loan.connection, helo=self._engine.helo_name)
+        message = Message(self._envelope, content, ids, connection, self._engine.protocol, datetime.now().astimezone())
         delivery = services.forward_each if self._engine.is_lmtp else services.forward_all
-        deadline = Deadline.after(self._bank.settings.child_timeout)
+        deadline = work_deadline(self._bank.settings.child_timeout)
         outcome = services.pipeline.process(message, self._bank, delivery, deadline, self._timings)
         return list(outcome.replies_each()) if self._engine.is_lmtp else [outcome.single_reply(log_id)[0]]
 

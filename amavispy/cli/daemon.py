@@ -218,7 +218,7 @@ def _print_table(board: Scoreboard, pid: int) -> None:
 
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(board.started))
     table = Table(title=f"amavispy [{pid}], started {started}, {board.reloads} reloads", title_justify="left")
-    for heading in ("process", "pid", "state", "for", "messages", "sessions", "idle clients", "waiting", "turned away"):
+    for heading in ("process", "pid", "state", "for", "mails", "sessions", "idle", "waiting", "refused"):
         table.add_column(heading, justify="left" if heading in ("process", "state") else "right")
     for row in board.rows():
         is_gateway = row.role == "gateway"
@@ -226,4 +226,5 @@ def _print_table(board: Scoreboard, pid: int) -> None:
         state = f"{row.state} (TLS)" if row.is_pinned else row.state
         tasks = "" if is_gateway else str(row.tasks)
         table.add_row(row.role, str(row.pid), state, f"{row.seconds:.1f} s", tasks, str(row.sessions), *clients)
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 110)

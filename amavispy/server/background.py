@@ -16,6 +16,7 @@ from daemon import DaemonContext
 
 UMASK = 0o027
 _READY = b"ready"
+_END = b"\0"
 _LOST = "the daemon ended before it was ready; the log may say why"
 
 Run = Callable[[Callable[[], None]], int]
@@ -32,10 +33,18 @@ def start(run: Run, keep: Sequence[int] = ()) -> str:
         os.close(reading)
         _detached(run, writing, keep)
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        words = pipe.read()
+    words = _hear(reading)
     os.waitpid(child, 0)
     return "" if words == _READY else words.decode("utf-8", "replace") or _LOST
+
+
+def _hear(reading: int) -> bytes:
+    """One message. Its end is marked: the daemon's children hold the pipe too, so it does not end with ready."""
+    words = b""
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while not words.endswith(_END) and (octets := pipe.read(4096)):
+            words += octets
+    return words.removesuffix(_END)
 
 
 def _detached(run: Run, pipe: int, keep: Sequence[int]) -> NoReturn:
@@ -60,7 +69,7 @@ def _detached(run: Run, pipe: int, keep: Sequence[int]) -> NoReturn:
 def _say(pipe: int, words: bytes) -> None:
     """Once; later words have nobody who listens."""
     try:
-        os.write(pipe, words)
+        os.write(pipe, words.replace(_END, b"") + _END)
         os.close(pipe)
     except OSError:
         return

@@ -35,7 +35,7 @@ from amavispy.server import privileges
 from amavispy.server.closing import Closing
 from amavispy.server.crew import GATEWAY, Crew, Lines
 from amavispy.server.listener import Listener, ListenError, open_listeners
-from amavispy.server.pid_file import AlreadyRunning, PidFile
+from amavispy.server.pid_file import AlreadyRunning, PidFile, holder
 from amavispy.server.plan import Plan
 from amavispy.server.scoreboard import Scoreboard
 from amavispy.server.sd_notify import Supervisor
@@ -66,6 +66,8 @@ def run(
     """Be the master until the daemon ends; `ready` is called once when it serves. Answers the exit status."""
     try:
         plan = make_plan()
+        if pid := holder(plan.server.pid_file):  # said before the ports are found in use, which says less
+            raise AlreadyRunning(plan.server.pid_file, pid)
         listeners = _listen_and_drop(plan.server, inherited)
         pid_file = PidFile(plan.server.pid_file)
         pid_file.take()

@@ -32,6 +32,22 @@ def test_the_command_returns_when_the_daemon_is_ready_and_the_daemon_goes_on(tmp
     assert directory == "/"
 
 
+def test_children_of_the_daemon_do_not_keep_the_command_waiting(tmp_path):
+    def run(ready):
+        child = os.fork()
+        if not child:
+            wait_until((tmp_path / "end").exists, "the test's permission to end")
+            os._exit(0)
+        ready()
+        os.waitpid(child, 0)
+        (tmp_path / "ended").touch()
+        return 0
+
+    assert background.start(run) == ""
+    (tmp_path / "end").touch()
+    wait_until((tmp_path / "ended").exists, "the daemon's end")
+
+
 def test_an_error_of_the_start_comes_back():
     def run(ready):
         raise RuntimeError("no such thing")

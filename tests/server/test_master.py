@@ -350,7 +350,7 @@ def test_a_port_in_use_stops_the_start(make_daemon):
 
 
 def test_a_second_daemon_does_not_start(make_daemon, daemon):
-    second = make_daemon(pid_file=str(daemon.directory / "pid"))
+    second = make_daemon(pid_file=str(daemon.directory / "pid"), listen_sockets=[f"127.0.0.1:{daemon.port}"])
     assert f"already running with process id {daemon.process.pid}" in start_fails(second)
     assert daemon.client().greet().mail().startswith("250")
 

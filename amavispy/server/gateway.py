@@ -84,6 +84,8 @@ class Gateway:
 
     def _turn(self) -> None:
         for descriptor, events in self._epoll.poll(self._wait(), _EVENTS_A_TURN):
+            if self._mode == "stop":
+                return  # handed over or dismissed: what is left of this turn's events concerns closed connections
             if act := self._acts.get(descriptor):
                 act()
             elif guest := self._guests.get(descriptor):

@@ -26,6 +26,7 @@ from amavispy.inspection.file_types import FileTypes
 from amavispy.inspection.mime import MESSAGE_TYPES, Entity, split
 from amavispy.inspection.mime_parameters import bounded, text
 from amavispy.inspection.transfer_encodings import IDENTITIES, decode, uuencoded_files
+from amavispy.inspection.tree import Node, Tree
 from amavispy.mail.message import Content, Octets
 from amavispy.mail.verdict import HeaderDefect, Part, Unchecked
 
@@ -55,39 +56,7 @@ class Decoded:
     hold: str = ""
 
 
-@dataclass(slots=True, eq=False)
-class _Node:
-    """A Part in the making."""
-
-    number: int
-    location: str
-    parent: _Node | None
-    types: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    short_types: tuple[str, ...] = ()
-    attributes: str = ""
-    octets: bytes | memoryview | None = None
-    children: int = 0
-
-    def marked(self, letters: str) -> None:
-        self.attributes += "".join(letter for letter in letters if letter not in self.attributes)
-
-    def part(self) -> Part:
-        return Part(
-            number=self.number,
-            location=self.location,
-            parent=self.parent.number if self.parent else None,
-            types=self.types,
-            names=self.names,
-            short_types=self.short_types,
-            attributes=self.attributes,
-            size=len(self.octets) if self.octets is not None else 0,
-            octets=self.octets,
-            is_leaf=not self.children,
-        )
-
-
-_Unpack = Callable[[_Node], None]
+_Unpack = Callable[[Node], None]
 
 
 class Decoder:
@@ -113,8 +82,7 @@ class _Decoding:
         self.content = content
         self.deadline = deadline
         self.budget = Budget(decoder.limits, content.size)
-        self.nodes: list[_Node] = []
-        self.errors: dict[str, None] = {}
+        self.tree = Tree(self.budget)
         self.hold = ""
 
     def run(self) -> Decoded:
@@ -123,21 +91,21 @@ class _Decoding:
             self._unpack_levels()
         except LimitExceeded as limit:
             self.hold = str(limit)
-        self._classify(self.nodes)
+        self._classify(self.tree.nodes)
         # Parents before their children, who have the lower numbers in a MIME structure.
-        parts = tuple(node.part() for node in sorted(self.nodes, key=_depth))
+        parts = tuple(node.part() for node in sorted(self.tree.nodes, key=_depth))
         return Decoded(parts, self._unchecked(), self._mime_errors(), self.hold)
 
     def _unpack_levels(self) -> None:
         level, first = 1, 0
-        while first < len(self.nodes):
-            current = self.nodes[first:]
-            first = len(self.nodes)
+        while first < len(self.tree.nodes):
+            current = self.tree.nodes[first:]
+            first = len(self.tree.nodes)
             self._classify(current)
             level += 1
             self._fill_level(current, level)
 
-    def _fill_level(self, nodes: list[_Node], level: int) -> None:
+    def _fill_level(self, nodes: list[Node], level: int) -> None:
         """Unpack the nodes of one level; their content is the next. Too deep is only what has content."""
         entered = False
         for node in nodes:
@@ -153,32 +121,32 @@ class _Decoding:
 
     # MIME structures
 
-    def _add_structure(self, octets: Octets, parent: _Node | None) -> None:
+    def _add_structure(self, octets: Octets, parent: Node | None) -> None:
         """The entities of a mail, the outermost or an attached one, as nodes."""
         structure = split(octets, self.decoder.limits.files)
-        self.errors.update(structure.errors)
-        nodes: dict[int, _Node] = {}
+        self.tree.errors.update(structure.errors)
+        nodes: dict[int, Node] = {}
         for entity in structure.entities:
             nodes[id(entity)] = self._entity_node(entity, octets, nodes, parent)
-        first = len(self.nodes)
+        first = len(self.tree.nodes)
         self._number(structure.entities, nodes, octets)
         # Charged when all are known: decoding never yields more than there was, and names must not get lost.
-        for node in self.nodes[first:]:
+        for node in self.tree.nodes[first:]:
             self.budget.charge(len(node.octets or b""), "mime_decode")
             self.budget.add_file()
         if structure.is_cut:
-            self.errors[_UNPARSED] = None
+            self.tree.errors[_UNPARSED] = None
             raise LimitExceeded(f"Maximum number of files ({self.decoder.limits.files}) exceeded")
 
-    def _entity_node(self, entity: Entity, octets: Octets, nodes: dict[int, _Node], top: _Node | None) -> _Node:
+    def _entity_node(self, entity: Entity, octets: Octets, nodes: dict[int, Node], top: Node | None) -> Node:
         parent = nodes[id(entity.parent)] if entity.parent else top
-        node = self._child(parent, entity.types, entity.names)
+        node = self.tree.child(parent, entity.types, entity.names)
         node.attributes = entity.attributes
         if not entity.is_container:
             node.octets = self._decoded(octets, entity, node)
         return node
 
-    def _decoded(self, octets: Octets, entity: Entity, node: _Node) -> bytes | memoryview:
+    def _decoded(self, octets: Octets, entity: Entity, node: Node) -> bytes | memoryview:
         encoding = entity.encodings[0] if entity.encodings else ""
         if encoding not in IDENTITIES:
             content: bytes | memoryview = decode(octets[entity.start : entity.end], encoding)
@@ -188,7 +156,7 @@ class _Decoding:
             content = _slice(octets, entity.start, entity.end)
         return content
 
-    def _number(self, entities: list[Entity], nodes: dict[int, _Node], octets: Octets) -> None:
+    def _number(self, entities: list[Entity], nodes: dict[int, Node], octets: Octets) -> None:
         """Leaves first, then containers with their preambles and epilogues, all in the mail's order."""
         ordered = [nodes[id(e)] for e in entities if not e.is_container]
         for entity in entities:
@@ -198,34 +166,26 @@ class _Decoding:
                 ordered.append(node)
                 ordered += self._margin(node, octets, entity.epilogue, "epilogue")
         for node in ordered:
-            node.number = len(self.nodes) + 1
-            self.nodes.append(node)
+            self.tree.number(node)
 
-    def _margin(self, container: _Node, octets: Octets, span: tuple[int, int], name: str) -> Iterator[_Node]:
+    def _margin(self, container: Node, octets: Octets, span: tuple[int, int], name: str) -> Iterator[Node]:
         """A container's preamble or epilogue, when there is more to it than the usual line for old readers."""
         if span[1] - span[0] <= 1:
             return
         content = _slice(octets, *span)
         if bytes(content[:_COPIED]).count(b"\n") > _MARGIN_LINES or _ODD.search(content):
-            yield _Node(0, container.location, container.parent, names=(name,), octets=content)
-
-    def _child(self, parent: _Node | None, types: tuple[str, ...], names: tuple[str, ...]) -> _Node:
-        """A new node below `parent`, not numbered yet."""
-        if parent is None:
-            return _Node(0, "1", None, types, names)
-        parent.children += 1
-        return _Node(0, f"{parent.location}/{parent.children}", parent, types, names)
+            yield Node(0, container.location, container.parent, names=(name,), octets=content)
 
     # Types and unpacking
 
-    def _classify(self, nodes: list[_Node]) -> None:
+    def _classify(self, nodes: list[Node]) -> None:
         for node in nodes:
             if node.octets is not None and not node.short_types:
                 node.short_types = self.decoder.file_types.of(node.octets)
                 if "pgp.enc" in node.short_types:
                     node.marked("C")
 
-    def _unpacker(self, node: _Node) -> _Unpack | None:
+    def _unpacker(self, node: Node) -> _Unpack | None:
         """What takes this node apart: an attached message, uuencoded files in a text, or an archive."""
         if node.octets is None or node.children:
             return None
@@ -236,17 +196,17 @@ class _Decoding:
         table = self.decoder.unpackers
         return self._unpack_archive if any(short in table for short in node.short_types) else None
 
-    def _unpack_message(self, node: _Node) -> None:
+    def _unpack_message(self, node: Node) -> None:
         self._add_structure(bytes(node.octets or b""), node)
 
-    def _unpack_uuencoded(self, node: _Node) -> None:
+    def _unpack_uuencoded(self, node: Node) -> None:
         for name, content in uuencoded_files(bytes(node.octets or b"")):
             self.budget.charge(len(content), "do_uudecode")
-            child = self._child(node, ("application/octet-stream",), (text(name),))
+            child = self.tree.child(node, ("application/octet-stream",), (text(name),))
             child.octets = content
-            self._append(child)
+            self.tree.append(child)
 
-    def _unpack_archive(self, node: _Node) -> None:
+    def _unpack_archive(self, node: Node) -> None:
         """Every reading of a file that is several things at once, such as a program with a zip at its end."""
         packed = Packed(node.octets or b"", node.names)
         for short in node.short_types:
@@ -257,24 +217,19 @@ class _Decoding:
                     node.marked(fault.attributes)
                     _log.info("Decoding of p%03d (%s) failed, leaving it unpacked: %s", node.number, short, fault)
 
-    def _add_members(self, node: _Node, members: Iterator[Member]) -> None:
+    def _add_members(self, node: Node, members: Iterator[Member]) -> None:
         for member in members:
-            child = self._child(node, (), tuple(bounded(name) for name in member.names))
+            child = self.tree.child(node, (), tuple(bounded(name) for name in member.names))
             child.octets = member.octets
             child.attributes = member.attributes
-            self._append(child)
-
-    def _append(self, node: _Node) -> None:
-        node.number = len(self.nodes) + 1
-        self.nodes.append(node)
-        self.budget.add_file()
+            self.tree.append(child)
 
     # What is left to say
 
     def _unchecked(self) -> tuple[Unchecked, ...]:
         """One finding a kind: what could not be inspected, and why (specification, chapter 6.6)."""
         found: dict[int, str] = {}
-        for node in self.nodes:
+        for node in self.tree.nodes:
             for minor in _minors(node.attributes):
                 found.setdefault(minor, f"{_REASONS[minor]}: p{node.number:03d}")
         if self.hold:
@@ -282,16 +237,16 @@ class _Decoding:
         return tuple(Unchecked(minor, found[minor]) for minor in sorted(found))
 
     def _mime_errors(self) -> tuple[HeaderDefect, ...]:
-        if not self.errors:
+        if not self.tree.errors:
             return ()
-        return (HeaderDefect(1, f"MIME error: {'; '.join(self.errors)[:_ERRORS_LIMIT]}"),)
+        return (HeaderDefect(1, f"MIME error: {'; '.join(self.tree.errors)[:_ERRORS_LIMIT]}"),)
 
 
 def _slice(octets: Octets, start: int, end: int) -> bytes | memoryview:
     return octets[start:end] if end - start <= _COPIED else memoryview(octets)[start:end]
 
 
-def _depth(node: _Node) -> int:
+def _depth(node: Node) -> int:
     return node.location.count("/")
 
 

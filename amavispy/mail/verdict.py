@@ -6,7 +6,7 @@ Nothing here knows of destinies or recipients' wishes; `policy.decide` makes a D
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 
@@ -40,6 +40,50 @@ class OnFailure(IntEnum):
     PASS = 2
 
 
+class DefectKind(StrEnum):
+    """What is wrong with the way a mail was put together; the values are shown to people and programs."""
+
+    DUPLICATE_TYPE = "duplicate Content-Type"
+    DUPLICATE_ENCODING = "duplicate Content-Transfer-Encoding"
+    DUPLICATE_DISPOSITION = "duplicate Content-Disposition"
+    ODD_TYPE = "odd Content-Type"
+    ODD_BOUNDARY = "several or odd boundaries"
+    NO_BOUNDARY = "no boundary"
+    PREFIX_BOUNDARY = "a boundary is the beginning of another line"
+    NESTED_BOUNDARY = "a boundary is used at several levels"
+    REOPENED_MULTIPART = "parts after the closing boundary"
+    PART_IN_MARGIN = "a part outside the boundaries"
+    NO_CLOSING_BOUNDARY = "no closing boundary"
+    NO_BLANK_LINE = "no blank line behind the header"
+    BLANK_FOLD = "a header line of blanks alone"
+    ODD_FIELD_NAME = "blanks or folds in a field's name"
+    COMMENT_IN_FIELD = "a comment in a Content field"
+    CONTROL_IN_FIELD = "NUL or bare CR in a field"
+    BARE_CR = "bare CR between lines of structure"
+    ENCODED_PARAMETER = "an encoded word in a parameter"
+    CONFLICTING_NAMES = "names with different endings"
+    SEVERAL_NAMES = "several names"
+    BROKEN_BASE64 = "base64 that decoders read differently"
+    LOOSE_BASE64 = "base64 with something left over"
+    BROKEN_QUOTED_PRINTABLE = "quoted-printable that decoders read differently"
+    LOOSE_QUOTED_PRINTABLE = "quoted-printable with improper escapes"
+    ENCODED_CONTAINER = "a transfer encoding on a multipart or message"
+    ODD_ENCODING = "a transfer encoding written oddly"
+    UNKNOWN_ENCODING = "an unknown transfer encoding"
+    WIDE_TEXT = "a text in UTF-16, UTF-32 or UTF-7"
+    PARTIAL_MESSAGE = "a fragment of a message"
+    EXTERNAL_BODY = "content that lies elsewhere"
+    TOO_MANY_READINGS = "more readings than are looked at"
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One thing wrong with one part. `is_ambiguous`: two readers of mail could show different content for it."""
+
+    kind: DefectKind
+    is_ambiguous: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One node of the tree of parts. `octets` is the decoded content, None for a container.
@@ -59,6 +103,7 @@ class Part:
     size: int = 0
     octets: bytes | memoryview | None = None
     is_leaf: bool = True
+    defects: tuple[Defect, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

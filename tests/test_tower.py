@@ -28,7 +28,7 @@ def room_of(module: str) -> str:
 
 
 def imports_of(path: Path) -> list[tuple[int, str]]:
-    """Every amavispy module that a file imports, wherever the import stands; those for type checkers only do not count."""
+    """Every amavispy module that a file imports, wherever the import stands; not those for type checkers only."""
     tree = ast.parse(path.read_text())
     typing_only = {
         id(inner)

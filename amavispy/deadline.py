@@ -32,6 +32,6 @@ class Deadline:
             raise TimeoutError(f"no time left for {step}")
 
     def share(self, fraction: float = 0.6, *, at_least: float = 1.0, at_most: float = float("inf")) -> Deadline:
-        """A part of the time left, as a deadline of its own: at least and at most so many seconds, never past this one."""
+        """A part of the time left as a deadline: at least and at most so many seconds, never past this one."""
         seconds = min(max(self.remaining * fraction, at_least), at_most, self.remaining)
         return Deadline(time.monotonic() + seconds)

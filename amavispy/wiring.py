@@ -1,7 +1,7 @@
 """Wiring - from a configuration to things that run: the only file that knows concrete classes.
 
-Everything a worker needs is made here, in the master and before it forks: patterns compiled, scanners' rules built, keys
-and certificates read. Connections are opened by the workers themselves.
+Everything a worker needs is made here, in the master and before it forks: patterns compiled, rules of scanners built,
+keys and certificates read. Connections are opened by the workers themselves.
 
 Failures: ConfigError, also when something the configuration names (a key, a certificate, a rule file) is unusable.
 """

@@ -1,4 +1,4 @@
-"""run - what `make test` runs: linters, types, the import contract, then every test; the last line counts what passed."""
+"""run - what `make test` runs: linters, types, the import contract, every test; the last line counts what passed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def run_pytest(*arguments: str) -> tuple[int, int, bool]:
     for line in process.stdout:
         print(line, end="", flush=True)
         if re.search(r"\bin [\d.]+s", line):
-            counts = {word.rstrip("s"): int(n) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", line)}
+            counts = {
+                word.rstrip("s"): int(n) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", line)
+            }
     status = process.wait()
     failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("skipped", 0)
     return counts.get("passed", 0), failed, status == 0 and not failed and counts.get("passed", 0) > 0

@@ -1,4 +1,4 @@
-"""running - an amavispy daemon started for a test: private directory, free ports, ready when the constructor returns."""
+"""running - an amavispy daemon started for a test: private directory, free ports, ready when it is constructed."""
 
 from __future__ import annotations
 

@@ -92,7 +92,9 @@ class DemoDaemon:
         """The main log lines that carry the mail's Message-ID; waits for the first."""
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
-            found = tuple(line for line in map(parse, self.log().splitlines()) if line and line.message_id == mail.message_id)
+            found = tuple(
+                line for line in map(parse, self.log().splitlines()) if line and line.message_id == mail.message_id
+            )
             if found:
                 return found
             time.sleep(0.02)

@@ -220,8 +220,9 @@ BANK: tuple[Group, ...] = (
                 "Recipients whose mail is not checked for bad header fields."),
         Setting("av_scanners", scanners("clamd", "yara"), [],
                 "Virus scanners: name, type, address or rules, timeout, on_failure (tempfail, unchecked, pass)."),
-        Setting("spam_scanners", scanners("spamd"), [],
-                "Spam scanners: name, type, address, timeout, on_failure (tempfail, unchecked, pass)."),
+        Setting("spam_scanners", scanners("spamd", "rspamd", "program"), [],
+                "Spam scanners, side by side, their scores added: name, type, address or command, timeout, on_failure "
+                "(tempfail, unchecked, pass), score_factor and more: scanners-spam.md."),
         Setting("banned_filename_re", banned_rules_kind(), [],
                 "Patterns of banned names and types, searched in order, whatever the case; the value false allows."),
         Setting("allowed_header_tests", words((*_HEADER_TESTS, "utf8"), frozenset), list(_HEADER_TESTS),

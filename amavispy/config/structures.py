@@ -15,6 +15,8 @@ from amavispy.config.kinds import (
     boolean,
     each,
     members,
+    number_of,
+    octets_of,
     seconds_of,
     show,
     text_of,
@@ -26,7 +28,16 @@ from amavispy.mail.verdict import OnFailure
 from amavispy.policy.settings import BannedRule, ClientRule, ScannerSpec
 
 _ON_FAILURE = {"tempfail": OnFailure.TEMPFAIL, "unchecked": OnFailure.UNCHECKED, "pass": OnFailure.PASS}
-_NEEDS = {"clamd": "address", "spamd": "address", "yara": "rules"}
+# What a scanner of each type needs beside name and type, and what else it may have beside timeout and on_failure.
+_SPAM = ("score_factor", "mail_body_size_limit")
+_KEYS = {
+    "clamd": (("address",), ()),
+    "yara": (("rules",), ()),
+    "spamd": (("address",), ("user", "compress", *_SPAM)),
+    "rspamd": (("address",), ("password", "mta_name", *_SPAM)),
+    "program": (("command",), ("statuses", *_SPAM)),
+}
+_COMMON = ("name", "type", "timeout", "on_failure")
 
 
 def scanners(*types: str) -> Kind:
@@ -50,19 +61,31 @@ def _scanner(value: Any, types: tuple[str, ...], context: Context) -> ScannerSpe
         "rules": lambda v: _rules(v, context),
         "timeout": lambda v: seconds_of(v, 1, 3600),
         "on_failure": lambda v: word_of(text_of(v, context), _ON_FAILURE),
+        "command": lambda v: _command(v, context),
+        "score_factor": lambda v: number_of(v, -1000, 1000),
+        "mail_body_size_limit": lambda v: octets_of(v, 0, 1 << 40),
+        "user": lambda v: text_of(v, context),
+        "compress": boolean,
+        "password": lambda v: text_of(v, context),
+        "mta_name": lambda v: text_of(v, context),
+        "statuses": _statuses,
     }
-    found = members(value, converters, ("name", "type"))
-    needed = _NEEDS[found["type"]]
-    problems = (
-        [] if needed in found else [Problem((), f"{needed} is missing", f"a scanner of type {found['type']} needs it")]
-    )
-    extra = [key for key in ("address", "rules") if key in found and key != needed]
-    problems += [
-        Problem((key,), f"a scanner of type {found['type']} has no {key}", f"it needs {needed}") for key in extra
-    ]
+    possible = {*_COMMON, *(key for kind in types for keys in _KEYS[kind] for key in keys)}
+    found = members(value, {key: c for key, c in converters.items() if key in possible}, ("name", "type"))
+    _keys_fit(found)
+    return ScannerSpec(**found)
+
+
+def _keys_fit(found: dict[str, Any]) -> None:
+    """Whether a scanner has all keys that its type needs, and none that its type does not know."""
+    needed, optional = _KEYS[found["type"]]
+    who = f"a scanner of type {found['type']}"
+    problems = [Problem((), f"{key} is missing", f"{who} needs it") for key in needed if key not in found]
+    allowed = f"it needs {', '.join(needed)}" + (f", and may have {', '.join(optional)}" if optional else "")
+    known = (*_COMMON, *needed, *optional)
+    problems += [Problem((key,), f"{who} has no {key}", allowed) for key in found if key not in known]
     if problems:
         raise BadValue.joined(problems)
-    return ScannerSpec(**found)
 
 
 def _filled(text: str) -> str:
@@ -104,6 +127,29 @@ def _rules(value: Any, context: Context) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise BadValue(f"{show(value)} has no rules", 'expected a list of "builtin" and files with YARA rules')
     return tuple(each(enumerate(value), lambda v: _rule_file(text_of(v, context))))
+
+
+def _command(value: Any, context: Context) -> tuple[str, ...]:
+    """A program by its path, and its arguments; there is no shell that would understand anything else."""
+    if not isinstance(value, list) or not value:
+        raise BadValue(f"{show(value)} is no command", 'expected ["/path/of/program", "argument", ...]')
+    found = each(enumerate(value), lambda v: text_of(v, context))
+    if not found[0].startswith("/"):
+        raise BadValue(f"{show(found[0])} is not the path of a program", 'expected "/..." as the first word')
+    return tuple(found)
+
+
+def _statuses(value: Any) -> tuple[tuple[int, float], ...]:
+    if not isinstance(value, dict) or not value:
+        raise BadValue(f"{show(value)} is not a table", 'expected exit statuses and scores: { "0" = 5.0, "1" = -5.0 }')
+    return tuple(sorted(each(((key, (key, score)) for key, score in value.items()), _status)))
+
+
+def _status(pair: tuple[str, Any]) -> tuple[int, float]:
+    status, score = pair
+    if not (status.isascii() and status.isdigit() and int(status[:4]) < 256):
+        raise BadValue(f"{show(status)} is no exit status", "expected 0 to 255")
+    return int(status[:4]), number_of(score, -1e6, 1e6)
 
 
 def _rule_file(text: str) -> str:

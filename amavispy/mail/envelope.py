@@ -14,7 +14,7 @@ class Client:
     """The original client, as XFORWARD, AM.PDP attributes or milter macros tell it.
 
     `address` is a normalised IP ("192.0.2.1", "2001:db8::1"; IPv4-mapped as dotted quad) or None: an unknown client is
-    unknown, never local. `queue_id` is the MTA's (XFORWARD IDENT, AM.PDP queue_id). `source` is "LOCAL", "REMOTE" or "".
+    unknown, never local. `queue_id` is the MTA's (XFORWARD IDENT, AM.PDP queue_id). `source`: "LOCAL", "REMOTE" or "".
     """
 
     address: str | None = None
@@ -38,8 +38,8 @@ class Client:
 class Connection:
     """The connection the mail came in on.
 
-    `listener` is the listen socket as configured ("[::1]:10026", "/path/amavisd.sock"); `peer` the address that connected
-    (or that a PROXY header named), None on a Unix socket; `local` ours, on the network interface `interface` ("eth0",
+    `listener` is the listen socket as configured ("[::1]:10026", "/path/amavisd.sock"); `peer` the address that
+    connected (or that a PROXY header named), None on a Unix socket; `local` ours, on the network interface `interface` ("eth0",
     "" unknown). `number` counts the gateway's connections. `helo` is what the peer called itself, "" before it did.
     """
 
@@ -64,7 +64,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """MAIL and RCPT of one transaction. `body` is "", "7BIT", "8BITMIME" or "BINARYMIME"; `ret` "", "FULL" or "HDRS"."""
+    """MAIL and RCPT of one transaction. `body`: "", "7BIT", "8BITMIME" or "BINARYMIME"; `ret`: "", "FULL" or "HDRS"."""
 
     sender: str
     recipients: tuple[Recipient, ...]

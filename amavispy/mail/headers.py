@@ -19,7 +19,7 @@ _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 @dataclass(frozen=True, slots=True)
 class HeaderField:
-    """One field. `octets` is the whole of it with folds and its final CRLF; `name` as written, "" if there is no colon."""
+    """One field. `octets`: the whole of it with folds and its final CRLF; `name` as written, "" without a colon."""
 
     name: bytes
     octets: bytes

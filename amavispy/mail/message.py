@@ -20,7 +20,7 @@ Octets = bytes | mmap.mmap
 
 @dataclass(frozen=True)
 class Content:
-    """The octets of a mail. `descriptor`, when not None, is a readable file of exactly these octets (memfd or spool)."""
+    """The octets of a mail. `descriptor`, when not None, is a readable file of exactly these octets."""
 
     octets: Octets
     descriptor: int | None = None

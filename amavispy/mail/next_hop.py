@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_METHOD = re.compile(r"(?P<protocol>smtp|lmtp):(?:\[(?P<literal>[^]]+)\]|(?P<host>[^:/\[\]]+)):(?P<port>\d{1,5}|\*)(?::.*)?", re.I)
+_METHOD = re.compile(
+    r"(?P<protocol>smtp|lmtp):(?:\[(?P<literal>[^]]+)\]|(?P<host>[^:/\[\]]+)):(?P<port>\d{1,5}|\*)(?::.*)?", re.I
+)
 _SOCKET = re.compile(r"(?P<protocol>smtp|lmtp):(?P<path>/[^:]+)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """Where mail goes. Either `path` (a Unix socket) or `host` and `port`. "*" and port 0 stand for amavis' `smtp:*:*`."""
+    """Where mail goes: `path` (a Unix socket), or `host` and `port`; "*" and port 0 are amavis' `smtp:*:*`."""
 
     protocol: str
     host: str = ""

@@ -176,7 +176,8 @@ def written(value: Any, name: str = "") -> Any:
         case BannedRule():
             return value.pattern if value.value is True else [value.pattern, value.value]
         case ClientRule() | ScannerSpec():
-            return {member.name: written(getattr(value, member.name), member.name) for member in fields(value)}
+            shown = {member.name: written(getattr(value, member.name), member.name) for member in fields(value)}
+            return {key: "..." if key == "password" and item else item for key, item in shown.items()}
         case tuple() if len(value) == 1 and isinstance(value[0], NextHop):
             return str(value[0])
         case tuple():

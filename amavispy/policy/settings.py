@@ -6,7 +6,7 @@ two together. Lookup lists end in `_maps`: ask `find`; an empty list answers Non
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amavispy.mail.disposition import Destiny
 from amavispy.mail.next_hop import NextHop
@@ -18,7 +18,11 @@ _NOBODY = LookupList()
 
 @dataclass(frozen=True, slots=True)
 class ScannerSpec:
-    """One [[av_scanners]] or [[spam_scanners]] entry. `address`: a socket path or "host:port"; `rules`: YARA sources."""
+    """One [[av_scanners]] or [[spam_scanners]] entry. `address`: a socket path or "host:port"; `rules`: YARA sources.
+
+    `command` is a program with its arguments. Spam scanners: `score_factor` multiplies scores, `mail_body_size_limit`
+    (octets, 0 no limit) stands in for sa_mail_body_size_limit, `statuses` are (exit status, score) of a program.
+    """
 
     name: str
     type: str
@@ -26,6 +30,14 @@ class ScannerSpec:
     rules: tuple[str, ...] = ()
     timeout: float = 30.0
     on_failure: OnFailure = OnFailure.TEMPFAIL
+    command: tuple[str, ...] = ()
+    score_factor: float = 1.0
+    mail_body_size_limit: int | None = None
+    user: str = ""
+    compress: bool = False
+    password: str = field(default="", repr=False)
+    mta_name: str = ""
+    statuses: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class AmpdpSession:
             "release": self._release,
             "requeue": self._release,
             "report": self._release,
-            "smtpd_access_policy": lambda request, log_id: ampdp.POLICY_DUNNO,
+            "smtpd_access_policy": lambda _request, _log_id: ampdp.POLICY_DUNNO,
         }
 
     def run(self) -> Loan | None:
@@ -105,10 +105,12 @@ class AmpdpSession:
     def _kind(self, request: ampdp.Request) -> Callable[[ampdp.Request, str], bytes]:
         kind = request.one("request")
         if kind not in self._kinds:
-            raise PeerError(Reply(450, "4.5.0", f"Failure: unknown request {kind}" if kind else "Missing 'request' field"))
+            raise PeerError(
+                Reply(450, "4.5.0", f"Failure: unknown request {kind}" if kind else "Missing 'request' field")
+            )
         return self._kinds[kind]
 
-    def _release(self, request: ampdp.Request, log_id: str) -> bytes:
+    def _release(self, request: ampdp.Request, _log_id: str) -> bytes:
         deadline = work_deadline(self._bank.settings.child_timeout)
         replies = self._services.release.handle(request, self._bank, deadline)
         return ampdp.respond([("setreply", (str(reply.code), reply.enhanced, reply.text)) for reply in replies])
@@ -189,5 +191,3 @@ def _crlf_content(file: BinaryIO, spool: Spool) -> Content:
         raise PeerError(Reply(450, "4.5.0", f"{_UNREADABLE}: {error}")) from error
     spool.write(held)
     return spool.finish()
-
-

@@ -28,7 +28,7 @@ class Duty(Protocol):
         """True when the worker shall end after the current message: give the connection back at the next chance."""
 
     def begin_message(self, child_timeout: float) -> str:
-        """Count a task, mark the worker busy, arm the alarm (TimeoutError after `child_timeout`). Answers the log id."""
+        """Count a task, mark the worker busy, arm the alarm (TimeoutError after `child_timeout`). The log id."""
 
     def mark(self, letter: str) -> None:
         """Show on the scoreboard what is being done (state letters of amavis)."""

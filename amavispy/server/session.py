@@ -40,7 +40,7 @@ def work_deadline(child_timeout: float) -> Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What dialogues work with. `forward_each` answers every recipient (LMTP in), `forward_all` all at once (SMTP in)."""
+    """What dialogues work with. `forward_each` answers every recipient (LMTP), `forward_all` all at once (SMTP)."""
 
     server: ServerSettings
     banks: Banks

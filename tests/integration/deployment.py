@@ -1,7 +1,7 @@
-"""deployment - the reference deployment, running: Postfix, amavisd-milter, clamd, spamd, amavispy and a sink behind it all.
+"""deployment - the reference deployment, running: Postfix, amavisd-milter, clamd, spamd, amavispy, and a sink behind.
 
-The configuration is etc/reference/amavispy.toml, word for word but for the ports, the scanners' addresses, and rules for
-banned names, which the reference leaves to the site.
+The configuration is etc/reference/amavispy.toml, word for word but for the ports, the scanners' addresses, and rules
+for banned names, which the reference leaves to the site.
 """
 
 from __future__ import annotations

@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 from types import TracebackType
 
-MAIL = b"From: a@example.org\r\nTo: b@example.com\r\nSubject: t\r\nDate: Mon, 01 Jun 2026 12:00:00 +0000\r\nMessage-ID: <x@example.org>\r\n\r\nHi\r\n"
+MAIL = (
+    b"From: a@example.org\r\nTo: b@example.com\r\nSubject: t\r\n"
+    b"Date: Mon, 01 Jun 2026 12:00:00 +0000\r\nMessage-ID: <x@example.org>\r\n\r\nHi\r\n"
+)
 
 
 class Talk:

@@ -1,4 +1,4 @@
-"""When something behind or beside us fails, the client hears 4xx and keeps the mail; nothing is lost, nothing slips by."""
+"""When something behind or beside us fails, the client hears 4xx and keeps the mail; nothing slips by."""
 
 from __future__ import annotations
 
@@ -125,11 +125,10 @@ def test_a_scanner_that_may_fail_makes_mail_unchecked_and_says_so(sink: Sink) ->
 
 def test_a_full_disk_in_the_spool_tempfails_and_the_daemon_serves_on(sink: Sink) -> None:
     port, config = small_config(sink.port, extra='spool_threshold = "16KiB"')
-    with RunningDaemon(config, full_tempbase=True):
-        with Talk(port) as talk:
-            talk.greet()
-            assert talk.deliver(build.text(4_000_000)).startswith("452 4.3.1")
-            assert talk.deliver().startswith("250 ")
+    with RunningDaemon(config, full_tempbase=True), Talk(port) as talk:
+        talk.greet()
+        assert talk.deliver(build.text(4_000_000)).startswith("452 4.3.1")
+        assert talk.deliver().startswith("250 ")
 
 
 def test_a_killed_worker_costs_its_client_the_connection_and_nothing_else(sink: Sink) -> None:

@@ -7,6 +7,7 @@ import smtplib
 import subprocess
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -156,7 +157,7 @@ def test_a_release_with_a_wrong_secret_is_refused(running: Deployment) -> None:
 def release(running: Deployment, location: str, secret: str) -> subprocess.CompletedProcess[str]:
     """The real client, told by a copy of its own text where our release socket is (it has no option for that)."""
     program = running.amavispy.directory / "amavisd-release"
-    text = open("/usr/sbin/amavisd-release", encoding="latin-1").read()
+    text = Path("/usr/sbin/amavisd-release").read_text(encoding="latin-1")
     changed = _with_socket(text, running.ports[9998])
     program.write_text(changed, encoding="latin-1")
     return subprocess.run(["perl", "-T", program, location, secret], capture_output=True, text=True, timeout=60)

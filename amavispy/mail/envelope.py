@@ -39,8 +39,8 @@ class Connection:
     """The connection the mail came in on.
 
     `listener` is the listen socket as configured ("[::1]:10026", "/path/amavisd.sock"); `peer` the address that
-    connected (or that a PROXY header named), None on a Unix socket; `local` ours, on the network interface `interface` ("eth0",
-    "" unknown). `number` counts the gateway's connections. `helo` is what the peer called itself, "" before it did.
+    connected (or that a PROXY header named), None on a Unix socket; `local` ours, on the network interface `interface`
+    ("eth0", "" unknown). `number` counts the gateway's connections. `helo` is what the peer called itself, "" before it did.
     """
 
     listener: str

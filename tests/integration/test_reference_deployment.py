@@ -45,10 +45,8 @@ def line_about(running: Deployment, message_id: str) -> LogLine:
         lines = map(parse, running.amavispy.log().splitlines())
         return [line for line in lines if line and line.message_id == message_id]
 
-    wait_until(
-        found,
-        f"a log line about {message_id}; Postfix says:\n{running.postfix.log()[-3000:]}\n{running.amavispy.log()[-3000:]}",
-    )
+    logs = f"{running.postfix.log()[-3000:]}\n{running.amavispy.log()[-3000:]}"
+    wait_until(found, f"a log line about {message_id}; the logs say:\n{logs}")
     return found()[0]
 
 

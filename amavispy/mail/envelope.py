@@ -40,7 +40,7 @@ class Connection:
 
     `listener` is the listen socket as configured ("[::1]:10026", "/path/amavisd.sock"); `peer` the address that
     connected (or that a PROXY header named), None on a Unix socket; `local` ours, on the network interface `interface`
-    ("eth0", "" unknown). `number` counts the gateway's connections. `helo` is what the peer called itself, "" before it did.
+    ("eth0", "" unknown). `number` counts the gateway's connections; `helo` is what the peer calls itself.
     """
 
     listener: str

@@ -357,7 +357,15 @@ def test_rules_count_from_the_first_and_tell_of_also_and_of_unknown_clients() ->
         (
             ScannerSpec("c", "clamd", "/s", on_failure=OnFailure.PASS),
             "",
-            {"name": "c", "type": "clamd", "address": "/s", "rules": [], "timeout": "30s", "on_failure": "pass"},
+            {"name": "c", "type": "clamd", "address": "/s", "timeout": "30s", "on_failure": "pass"},
+        ),
+        (
+            ScannerSpec("r", "rspamd", "h:11333", password="secret", statuses=((0, 5.0),)),
+            "",
+            {
+                **{"name": "r", "type": "rspamd", "address": "h:11333", "timeout": "30s", "on_failure": "tempfail"},
+                **{"password": "...", "statuses": {"0": 5.0}},
+            },
         ),
         (
             LookupList.of([Hash({"a@b": 1}), AccessList(("!.c",)), RegexpList((("d", 2),)), Constant(3)]),

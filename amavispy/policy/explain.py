@@ -175,9 +175,10 @@ def written(value: Any, name: str = "") -> Any:
             return value.fixed if value.fixed is not None else [_table(table) for table in value.tables]
         case BannedRule():
             return value.pattern if value.value is True else [value.pattern, value.value]
-        case ClientRule() | ScannerSpec():
-            shown = {member.name: written(getattr(value, member.name), member.name) for member in fields(value)}
-            return {key: "..." if key == "password" and item else item for key, item in shown.items()}
+        case ClientRule():
+            return {member.name: written(getattr(value, member.name), member.name) for member in fields(value)}
+        case ScannerSpec():
+            return _scanner(value)
         case tuple() if len(value) == 1 and isinstance(value[0], NextHop):
             return str(value[0])
         case tuple():
@@ -185,6 +186,16 @@ def written(value: Any, name: str = "") -> Any:
         case frozenset():
             return sorted(value)
     return value
+
+
+def _scanner(spec: ScannerSpec) -> dict[str, Any]:
+    """A scanner with those members that say something; that it has a password is told, which one is not."""
+    always = ("name", "type", "timeout", "on_failure")
+    told = [m.name for m in fields(spec) if m.name in always or getattr(spec, m.name) != m.default]
+    shown = {name: written(getattr(spec, name), name) for name in told}
+    if spec.statuses:
+        shown["statuses"] = {str(status): score for status, score in spec.statuses}
+    return shown | ({"password": "..."} if spec.password else {})
 
 
 def _table(table: Any) -> Any:

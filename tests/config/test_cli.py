@@ -66,7 +66,8 @@ def test_json_has_every_part_of_a_fault(tmp_path: Path) -> None:
             "line": 14,
             "key": "spam_scanners[1].on",
             "problem": "unknown key in this table",
-            "allowed": "known: name, type, address, rules, timeout, on_failure",
+            "allowed": "known: name, type, address, timeout, on_failure, command, score_factor, "
+            "mail_body_size_limit, user, compress, password, mta_name, statuses",
         }
     ]
 

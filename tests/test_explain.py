@@ -363,8 +363,13 @@ def test_rules_count_from_the_first_and_tell_of_also_and_of_unknown_clients() ->
             ScannerSpec("r", "rspamd", "h:11333", password="secret", statuses=((0, 5.0),)),
             "",
             {
-                **{"name": "r", "type": "rspamd", "address": "h:11333", "timeout": "30s", "on_failure": "tempfail"},
-                **{"password": "...", "statuses": {"0": 5.0}},
+                "name": "r",
+                "type": "rspamd",
+                "address": "h:11333",
+                "timeout": "30s",
+                "on_failure": "tempfail",
+                "password": "...",
+                "statuses": {"0": 5.0},
             },
         ),
         (

@@ -36,10 +36,9 @@ _COUNTED = frozenset(key for _, key in _ONCE_NAMES)
 
 # Printable ASCII, blanks and folds only, no line over the limit, a name before the colon: nothing more to ask.
 _CLEAN = re.compile(rb"(?!--)[!-9;-~]{1,90}[ \t]{0,2}:[\t -~]{0,900}(?:\r\n[ \t]{1,8}[!-~][\t -~]{0,900})*\r\n")
-_NAME = re.compile(rb"(?!--)([!-9;-~]+)[ \t]*:")
-_NAME_8BIT = re.compile(rb"(?!--)([!-9;-~\x80-\xff]+)[ \t]*:")
+_NAME = re.compile(rb"(?!--)([!-9;-~\x80-\xff]+)[ \t]*:")
 _BLANK_FOLD = re.compile(rb"\n([ \t]+)(?=\r?\n|$)")
-_CONTROL = re.compile(rb"\x00|\r(?!\n)")
+_CONTROL = re.compile(rb"[\x00\r]")  # searched when every CRLF has become LF
 _HIGH = re.compile(rb"[\x80-\xff]")
 _C0 = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")
@@ -92,7 +91,7 @@ def _repeated(counts: dict[bytes, int]) -> Iterator[HeaderDefect]:
 def _field_defect(field: HeaderField, tests: Collection[str], smtputf8: bool) -> HeaderDefect | None:
     """The first failing test of one field, in amavis' order. What has no name has no further defect."""
     octets = field.octets.replace(b"\r\n", b"\n")
-    match = _NAME_8BIT.match(octets)
+    match = _NAME.match(octets)
     if not match:
         text = f"Invalid header field syntax: {_shown(octets[:500].rstrip())}"
         return HeaderDefect(6, text) if "syntax" in tests else None
@@ -106,7 +105,7 @@ def _field_defect(field: HeaderField, tests: Collection[str], smtputf8: bool) ->
         return HeaderDefect(5, f"Header line longer than {_LINE_LIMIT} characters: {line}")
     if "control" in tests and (match := _CONTROL.search(octets)):
         return HeaderDefect(3, _told("Improper use of control character", name, octets, match.span()))
-    return _8bit_defect(name, octets, tests, smtputf8) if "8bit" in tests else None
+    return _8bit_defect(name, octets, tests, smtputf8)
 
 
 def _long_line(octets: bytes) -> str:
@@ -122,19 +121,26 @@ def _8bit_defect(name: bytes, octets: bytes, tests: Collection[str], smtputf8: b
     match = _HIGH.search(octets)
     if not match:
         return None
-    try:
-        octets.decode()
-    except UnicodeDecodeError:
-        text = "Non-encoded non-ASCII data (and not UTF-8)"
-        return HeaderDefect(2, _told(text, name, octets, match.span()))
-    if control := _C0.search(octets):
-        return HeaderDefect(2, _told("UTF-8 string contains C0 Controls", name, octets, control.span()))
-    if control := _C1.search(octets):
-        return HeaderDefect(2, _told("UTF-8 string contains C1 Controls", name, octets, control.span()))
-    if "utf8" in tests and not smtputf8 and (character := _CHARACTER.search(octets)):
+    is_utf8 = _is_utf8(octets)
+    if "8bit" in tests:
+        if not is_utf8:
+            return HeaderDefect(2, _told("Non-encoded non-ASCII data (and not UTF-8)", name, octets, match.span()))
+        if control := _C0.search(octets):
+            return HeaderDefect(2, _told("UTF-8 string contains C0 Controls", name, octets, control.span()))
+        if control := _C1.search(octets):
+            return HeaderDefect(2, _told("UTF-8 string contains C1 Controls", name, octets, control.span()))
+    if is_utf8 and "utf8" in tests and not smtputf8 and (character := _CHARACTER.search(octets)):
         text = "Non-encoded UTF-8 string in non-EAI mail"
         return HeaderDefect(2, _told(text, name, octets, character.span()))
     return None
+
+
+def _is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _told(text: str, name: bytes, octets: bytes, span: tuple[int, int]) -> str:

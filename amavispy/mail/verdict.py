@@ -120,7 +120,7 @@ class Banned:
 
 @dataclass(frozen=True, slots=True)
 class HeaderDefect:
-    """`minor` as in BADH minors: 1 MIME, 2 8-bit, 3 control, 4 empty fold, 5 long, 6 syntax, 7 missing, 8 multiple."""
+    """`minor` as in BADH minors: 0 other 1 MIME 2 8-bit 3 control 4 empty fold 5 long 6 syntax 7 missing 8 multiple."""
 
     minor: int
     text: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,6 +109,19 @@ def test_what_amavis_lets_pass_is_no_defect(field: bytes):
             2,
             r"UTF-8 string contains C1 Controls (char C2 85 hex): X-A: \x{C3}\x{A9}\x{C2}\x{85} def",
         ),
+        (
+            "X-A: é\x07 def".encode(),
+            2,
+            r"UTF-8 string contains C0 Controls (char 07 hex): X-A: \x{C3}\x{A9}\x{07} def",
+        ),
+        (b"--b1: value", 6, "Invalid header field syntax: --b1: value"),
+        (b"X-A: abc\r", 3, r"Improper use of control character (char 0D hex): X-A: abc\x{0D}"),
+        (b"X-A: \xe9\\x{41}", 2, r"Non-encoded non-ASCII data (and not UTF-8) (char E9 hex): X-A: \x{E9}\x{5C}x{41}"),
+        (
+            b"X-A: a\x00" + "0123456789abcdé".encode() + b"x" * 20,
+            3,
+            r"Improper use of control character (char 00 hex): X-A: a\x{00}0123456789abcd[...]",
+        ),
         (b"X-A: \xc0\x80", 2, r"Non-encoded non-ASCII data (and not UTF-8) (char C0 hex): X-A: \x{C0}\x{80}"),
     ],
 )
@@ -177,13 +192,48 @@ def test_utf8_is_a_defect_only_where_it_is_asked_for_and_not_announced():
     section = with_field("X-A: é".encode())
     asked = TESTS | {"utf8"}
     assert check(section, asked) == [
-        (2, r"Non-encoded UTF-8 string in non-EAI mail (char C3 hex): X-A: \x{C3}\x{A9}"),
+        (2, r"Non-encoded UTF-8 string in non-EAI mail (char C3 A9 hex): X-A: \x{C3}\x{A9}"),
     ]
     assert check(section, asked, smtputf8=True) == []
 
 
-def test_there_are_never_more_than_a_hundred_defects():
-    assert len(check(build.header() + b"nonsense\r\n" * 500)) == 100
+def test_utf8_can_be_asked_for_alone():
+    section = with_field("X-A: é".encode())
+    assert [minor for minor, _ in check(section, frozenset(("utf8",)))] == [2]
+    assert check(with_field(b"X-A: \xe9"), frozenset(("utf8",))) == []
+
+
+def test_a_field_without_a_name_has_no_other_defect():
+    assert check(with_field(b"foo\x00bar " + b"x" * 1000), TESTS - {"syntax"}) == []
+
+
+def test_a_hundred_bad_fields_are_told_and_what_the_whole_section_lacks():
+    found = check(build.header({"Date": None}) + b"nonsense\r\n" * 500)
+    assert [minor for minor, _ in found] == [6] * 100 + [7]
+
+
+def test_a_repeated_field_behind_a_hundred_defects_is_found():
+    assert check(build.header() + b"nonsense\r\n" * 500 + b"From: x\r\n")[-1] == (8, 'Duplicate header field: "From"')
+
+
+def test_a_flood_of_fields_is_a_defect_of_its_own():
+    flood = build.header() + b"X-A: b\r\n" * 10_000
+    assert check(flood) == [(0, "Too many header fields: 10005")]
+    assert check(flood, TESTS - {"other"}) == []
+
+
+def test_a_million_fields_are_checked_in_bounded_time():
+    headers = Headers.parse(build.header() + b"X:\x00\r\n" * 1_000_000)
+    started = time.process_time()
+    found = check_header(headers, TESTS)
+    assert time.process_time() - started < 8
+    assert len(found) == 101
+
+
+def test_defects_are_logged_at_level_2(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(15, "amavispy.header_checks"):
+        check(build.header({"Date": None}))
+    assert caplog.messages == ['check_header: 7, Missing required header field: "Date"']
 
 
 @given(st.binary(max_size=200))

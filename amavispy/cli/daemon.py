@@ -128,9 +128,11 @@ def _start(sources: Sources) -> None:
     from amavispy.server import background
 
     inherited = inherited_sockets(os.environ)
+    # The daemon leaves this directory, and its reloads read the same files.
+    absolute = replace(sources, files=tuple(os.path.abspath(file) for file in sources.files))
 
     def run(ready: Callable[[], None]) -> int:
-        return _run(sources, inherited, ready, debug=False)
+        return _run(absolute, inherited, ready, debug=False)
 
     if trouble := background.start(run, [sock.fileno() for sock in inherited]):
         _fail(trouble)
@@ -140,10 +142,8 @@ def _run(sources: Sources, inherited: list[socket.socket], ready: Callable[[], N
     from amavispy import wiring
     from amavispy.server import master
 
-    absolute = replace(sources, files=tuple(os.path.abspath(file) for file in sources.files))
-
     def make_plan() -> Plan:
-        return wiring.make_plan(absolute, debug=debug)
+        return wiring.make_plan(sources, debug=debug)
 
     return master.run(make_plan, environment=os.environ, inherited=inherited, ready=ready)
 

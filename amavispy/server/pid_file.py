@@ -55,9 +55,12 @@ class PidFile:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Remove the file; only its holder may call this."""
+        """Remove the file, if it is there still; only its holder may call this."""
         if self._descriptor is not None:
-            os.unlink(self._path)
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass
             os.close(self._descriptor)
             self._descriptor = None
 

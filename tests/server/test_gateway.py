@@ -1,6 +1,7 @@
 """What a client meets before and between its mails: greeting, access, limits, queue, time-outs."""
 
 import os
+import signal
 import socket
 import struct
 import time
@@ -374,3 +375,40 @@ def test_starttls_is_lent_for_good_and_capped(make_daemon):
     first.close()
     wait_until(lambda: not any(row.is_pinned for row in daemon.rows("worker")), "nobody pinned")
     assert second.say("STARTTLS").startswith("220")
+
+
+# --- rough weather
+
+
+def test_without_descriptors_new_clients_wait_until_others_leave(make_daemon):
+    daemon = make_daemon(max_servers=1)
+    daemon.prefix = ["bash", "-c", 'ulimit -n 60; exec "$@"', "-"]
+    daemon.start()
+    clients = [daemon.client() for _ in range(80)]
+    clients[0].greet()
+    daemon.wait_for_log("cannot accept connections for the moment")
+    for client in clients[:60]:
+        client.close()
+    assert clients[79].greet().mail().startswith("250")
+
+
+def test_a_loan_whose_worker_died_of_it_waking_up_finds_another(make_daemon):
+    """EPOLLEXCLUSIVE wakes one worker a packet; when that one is stopped, another one has to hear of it."""
+    daemon = make_daemon(max_servers=2).start()
+    clients = [daemon.client().greet() for _ in range(8)]
+    for number, client in enumerate(clients):
+        worker = daemon.workers()[number % 2]
+        os.kill(worker, signal.SIGSTOP)
+        client.begin()
+        os.kill(worker, signal.SIGCONT)
+        assert client.end().startswith("250")
+
+
+def test_sessions_with_large_state_travel_too(daemon):
+    client = daemon.client().greet()
+    burst = "MAIL FROM:<ok@example.org>\n" + "".join(f"RCPT TO:<r{n}@example.net>\n" for n in range(1000))
+    client.send(burst + "DATA\n")
+    codes = [client.hear()[:3] for _ in range(1002)]
+    assert codes == ["250"] * 1001 + ["354"]
+    client.send("\nbody\n")
+    assert client.end().startswith("250")

@@ -146,8 +146,27 @@ class VirusScan:
 
 
 @dataclass(frozen=True, slots=True)
+class SpamAdvice:
+    """What a spam scanner would do with the mail, beside its score; how much of it is done is policy.
+
+    `action` is rspamd's word ("reject", "soft reject", "add header" ...), `message` its text for the client. `add` are
+    header fields (name, value with "\\n " folds); `remove` (lower-case name, 0 for every occurrence or which of them,
+    counted from 1, negative from the end). `is_for_local`: the fields are meant for our own recipients only.
+    """
+
+    action: str = ""
+    message: str = ""
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[tuple[str, int], ...] = ()
+    is_for_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SpamScan:
-    """One spam scanner's answer. `score` is None when it failed; `tests` are (name, score) pairs."""
+    """One spam scanner's answer. `score` is None when it failed; `tests` are (name, score) pairs.
+
+    `recipients` are the positions in the envelope it was asked for, None for everybody.
+    """
 
     scanner: str
     score: float | None = None
@@ -156,6 +175,12 @@ class SpamScan:
     report: str = ""
     error: str = ""
     on_failure: OnFailure = OnFailure.TEMPFAIL
+    recipients: tuple[int, ...] | None = None
+    advice: SpamAdvice | None = None
+
+    def concerns(self, number: int) -> bool:
+        """Whether this is also what the scanner says for the recipient at this position."""
+        return self.recipients is None or number in self.recipients
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +210,9 @@ class Verdict:
 
     @property
     def spam_score(self) -> float | None:
-        """The sum over all spam scanners, None when none gave a score."""
-        scores = [s.score for s in self.spam_scans if s.score is not None]
-        return sum(scores) if scores else None
+        """The sum over the spam scanners, of several answers of one the highest; None when none gave a score."""
+        scores: dict[str, float] = {}
+        for scan in self.spam_scans:
+            if scan.score is not None:
+                scores[scan.scanner] = max(scan.score, scores.get(scan.scanner, scan.score))
+        return sum(scores.values()) if scores else None

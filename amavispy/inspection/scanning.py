@@ -41,7 +41,8 @@ class Work(Protocol[Result_co]):
 
     `interest` is the poll mask to wait for on `fileno`, 0 when there is nothing to wait for (any more); `ends_at` the
     moment (monotonic) when patience ends. `work_here` computes what is to be computed in this process, `advance` goes
-    on when the descriptor is ready, `expire` gives up what is not over.
+    on when the descriptor is ready, `expire` is called at `ends_at`: it gives up, or goes elsewhere with a new
+    `ends_at`. `close` frees what is left, at the end or in the middle of it.
     """
 
     @property
@@ -52,6 +53,7 @@ class Work(Protocol[Result_co]):
     def work_here(self) -> None: ...
     def advance(self) -> None: ...
     def expire(self) -> None: ...
+    def close(self) -> None: ...
     def result(self) -> Result_co: ...
 
 
@@ -104,7 +106,7 @@ class Scanning:
             _finish([*by_virus, *by_spam])
         finally:
             for work in (*by_virus, *by_spam):
-                work.expire()
+                work.close()
         return tuple([_told(work.result()) for work in by_virus]), tuple([_told(work.result()) for work in by_spam])
 
 
@@ -155,6 +157,7 @@ def _expire_late(waiting: dict[int, Work[object]], poll: select.poll) -> None:
             poll.unregister(descriptor)
             del waiting[descriptor]
             work.expire()
+            _watch(work, waiting, poll)
 
 
 Scan = TypeVar("Scan", VirusScan, SpamScan)

@@ -87,6 +87,10 @@ class SpamdDialogue:
         if self._wire:
             self._end("no answer in time")
 
+    def close(self) -> None:
+        if self._wire:
+            self._wire.close()
+
     def result(self) -> SpamScan:
         spec, response = self._spec, self._reader.response
         if self._error or response is None:

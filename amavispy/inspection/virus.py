@@ -124,6 +124,10 @@ class ClamdDialogue:
             self._link.wire.close()
             self._link, self._error = None, "no answer in time"
 
+    def close(self) -> None:
+        if self._link:
+            self._link.wire.close()
+
     def result(self) -> VirusScan:
         spec = self._scanner.spec
         names = tuple(dict.fromkeys(self._names))

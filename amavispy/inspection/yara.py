@@ -71,6 +71,9 @@ class YaraWork:
     def expire(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def work_here(self) -> None:
         try:
             for octets, descriptor, _ in everything(self._mail):

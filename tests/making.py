@@ -46,7 +46,7 @@ def message(
     return Message(
         Envelope(sender, listed, client, **envelope),
         Content(octets),
-        Ids("07655-01", "Jnk7NzYB8pvl", "secret"),
+        Ids("07655-01", "Jnk7NzYB8pvl"),
         Connection("[::1]:10026"),
         protocol,
         datetime(2026, 11, 22, 10, 7, 33, tzinfo=UTC),

@@ -48,8 +48,7 @@ class IdIssuer:
 
     def issue(self, log_id: str) -> Ids:
         """The ids of a new mail, processed under this log_id."""
-        mail_id = new_mail_id()
-        return Ids(log_id, mail_id, self.secret_of(mail_id))
+        return Ids(log_id, new_mail_id())
 
     def secret_of(self, mail_id: str) -> str:
         """The secret_id that belongs to a mail_id of ours: the start of HMAC-SHA256, base64url."""

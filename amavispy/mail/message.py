@@ -41,11 +41,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """`log_id` stands before every log line of the task; `mail_id` names the mail; `secret_id` allows its release."""
+    """`log_id` stands before every log line of the task; `mail_id` names the mail (its secret: `mail.ids`)."""
 
     log_id: str
     mail_id: str
-    secret_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,13 +136,27 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class VirusScan:
-    """One virus scanner's answer. `names` is empty when clean; `error` is set when the scanner failed."""
+    """One virus scanner's answer. `names` is empty when clean; `error` is set when the scanner failed.
+
+    `parts` are the numbers of the infected parts, when the scanner tells (0: the mail as a whole); `unchecked` what it
+    could not look into. `is_inconclusive`: it found nothing, but its silence does not mean clean. `is_covered`: it
+    failed, and a backup answered in its place.
+    """
 
     scanner: str
     names: tuple[str, ...] = ()
     is_infected: bool = False
     error: str = ""
     on_failure: OnFailure = OnFailure.TEMPFAIL
+    parts: tuple[int, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
+    is_inconclusive: bool = False
+    is_covered: bool = False
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether it says infected or clean."""
+        return self.is_infected or not (self.error or self.is_inconclusive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +192,6 @@ class SpamScan:
     recipients: tuple[int, ...] | None = None
     advice: SpamAdvice | None = None
 
-    def concerns(self, number: int) -> bool:
-        """Whether this is also what the scanner says for the recipient at this position."""
-        return self.recipients is None or number in self.recipients
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -207,6 +217,11 @@ class Verdict:
     @property
     def is_infected(self) -> bool:
         return any(s.is_infected for s in self.virus_scans)
+
+    @property
+    def detecting_scanners(self) -> tuple[str, ...]:
+        """Every scanner that found something (%W), in order."""
+        return tuple(s.scanner for s in self.virus_scans if s.is_infected)
 
     @property
     def spam_score(self) -> float | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from amavispy.mail.reply import PeerError, Reply
@@ -177,9 +177,9 @@ class SmtpServer:
         body = self._body
         if self._transaction or self._asked or self._is_closed or not (body is None or isinstance(body, Discard)):
             raise RuntimeError("a session travels between transactions only")
-        discard = None if body is None else (body.remaining, body.is_mistake, astuple(body.reply))
+        discard = None if body is None else (body.remaining, body.is_mistake, (body.reply.code, body.reply.enhanced, body.reply.text))
         rest = (self._input.rest, self._input.is_dropping)
-        return marshal.dumps((astuple(self._session), rest, self.take_output(), discard))
+        return marshal.dumps((self._session.as_tuple(), rest, self.take_output(), discard))
 
     def _restore(self, state: bytes) -> None:
         session, (rest, is_dropping), output, discard = marshal.loads(state)  # noqa: S302  written by our own processes

@@ -56,6 +56,10 @@ class Session:
     errors: int = 0
     is_encrypted: bool = False
 
+    def as_tuple(self) -> tuple[str, str, dict[str, str] | None, int, bool]:
+        """What `Session(*...)` makes this session of, in another process."""
+        return self.dialect, self.helo, self.forwarded, self.errors, self.is_encrypted
+
     def take_client(self) -> Client | None:
         """The forwarded client, for one transaction; None when nothing was forwarded."""
         forwarded, self.forwarded = self.forwarded, None

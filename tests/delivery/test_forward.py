@@ -47,7 +47,7 @@ def message(*addresses: str, octets: bytes = MAIL) -> Message:
     return Message(
         Envelope("a@example.org", tuple(Recipient(address) for address in addresses), size=1),
         Content(octets),
-        Ids("26701-03", "ZzkABGZDvnF1", "secret"),
+        Ids("26701-03", "ZzkABGZDvnF1"),
         CAME,
         "ESMTP",
         datetime(2024, 2, 5, 6, 7, 8, tzinfo=timezone(timedelta(hours=1))),

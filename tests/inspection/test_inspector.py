@@ -65,7 +65,7 @@ class Desk:
     def inspect(self, *bypasses: Checks, octets: bytes = BAD) -> Verdict:
         envelope = Envelope("a@example.org", tuple(Recipient(f"r{i}@example.net") for i in range(len(bypasses))))
         message = Message(
-            envelope, Content(octets), Ids("1-1", "m", "s"), Connection("x"), "ESMTP", datetime(2026, 6, 1, tzinfo=UTC)
+            envelope, Content(octets), Ids("1-1", "m"), Connection("x"), "ESMTP", datetime(2026, 6, 1, tzinfo=UTC)
         )
         policies = recipient_policies(envelope, self.bank.settings)
         recipients = tuple(replace(p, bypass=b) for p, b in zip(policies, bypasses, strict=True))

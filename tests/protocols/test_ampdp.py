@@ -239,7 +239,7 @@ def outcome_of(address: str, destiny: Destiny, reply: Reply = OK, **more: object
 def lines_of(*recipients: RecipientOutcome, mail: bytes = b"Subject: hi\r\n\r\n") -> list[str]:
     envelope = Envelope("a@b", tuple(r.disposition.recipient for r in recipients))
     message = Message(
-        envelope, Content(mail), Ids("1-01", "m", "s"), Connection("/s"), "AM.PDP", datetime(2024, 1, 1, tzinfo=UTC)
+        envelope, Content(mail), Ids("1-01", "m"), Connection("/s"), "AM.PDP", datetime(2024, 1, 1, tzinfo=UTC)
     )
     lines = answer(Outcome(recipients), "1-01", message).decode().split("\r\n")
     assert lines[:2] == ["version_server=2", "log_id=1-01"]

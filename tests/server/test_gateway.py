@@ -1,7 +1,6 @@
 """What a client meets before and between its mails: greeting, access, limits, queue, time-outs."""
 
 import os
-import signal
 import socket
 import struct
 import time
@@ -390,18 +389,6 @@ def test_without_descriptors_new_clients_wait_until_others_leave(make_daemon):
     for client in clients[:60]:
         client.close()
     assert clients[79].greet().mail().startswith("250")
-
-
-def test_a_loan_whose_worker_died_of_it_waking_up_finds_another(make_daemon):
-    """EPOLLEXCLUSIVE wakes one worker a packet; when that one is stopped, another one has to hear of it."""
-    daemon = make_daemon(max_servers=2).start()
-    clients = [daemon.client().greet() for _ in range(8)]
-    for number, client in enumerate(clients):
-        worker = daemon.workers()[number % 2]
-        os.kill(worker, signal.SIGSTOP)
-        client.begin()
-        os.kill(worker, signal.SIGCONT)
-        assert client.end().startswith("250")
 
 
 def test_sessions_with_large_state_travel_too(daemon):

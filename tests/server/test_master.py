@@ -58,19 +58,6 @@ def test_a_gateway_that_hangs_is_killed_and_replaced(daemon):
     assert daemon.client().greet().mail().startswith("250")
 
 
-def test_a_master_that_was_stopped_itself_kills_nobody(daemon):
-    before = daemon.gateway
-    os.kill(daemon.process.pid, signal.SIGSTOP)
-    os.kill(before, signal.SIGSTOP)
-    at = time.monotonic()
-    wait_until(lambda: time.monotonic() > at + 1.5, "a long sleep")
-    os.kill(before, signal.SIGCONT)
-    os.kill(daemon.process.pid, signal.SIGCONT)
-    assert daemon.client().greet().mail().startswith("250")
-    daemon.settled(2)
-    assert daemon.gateway == before
-
-
 def test_without_a_master_everybody_finishes_and_goes(daemon):
     busy, idle = daemon.client().greet(), daemon.client().greet()
     busy.begin("hold")
@@ -113,6 +100,19 @@ def test_term_stops_at_once_and_everybody_hears_it(make_daemon):
     assert daemon.process.wait(5) == 0
     assert all_gone(pids)()
     assert not (daemon.directory / "pid").exists()
+
+
+def test_a_loan_that_no_worker_has_taken_hears_term_too(make_daemon):
+    daemon = make_daemon(max_servers=1).start()
+    (worker,) = daemon.workers()
+    os.kill(worker, signal.SIGSTOP)
+    client = daemon.client().greet()
+    client.send("MAIL FROM:<ok@example.org>\n")
+    wait_until(lambda: daemon.rows("gateway")[0].parked == 0, "the client is lent")
+    daemon.signal(signal.SIGTERM)
+    assert client.hear().startswith("421 4.3.2 Service shutting down")
+    os.kill(worker, signal.SIGCONT)
+    assert daemon.process.wait(10) == 0
 
 
 def test_a_message_in_work_at_term_is_finished_when_it_can_be(daemon):

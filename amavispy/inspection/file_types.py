@@ -1,8 +1,9 @@
 """File types - amavis' short types of a part, from its octets alone: ("exe", "exe-ms"), ("zip",), ("asc",).
 
-Three steps, cheapest first: text is told from its characters; a table of signatures knows what mail mostly carries
-and what attackers disguise (a PDF behind junk, a program with a zip at its end); only the rest is shown to libmagic,
-whose description a second table maps. Names and declared types are not looked at: they are the banned rules' matter.
+Cheapest first: text is told from its characters; tables of signatures know what mail mostly carries and what attackers
+disguise; only the rest is shown to libmagic, whose description another table maps. A file that several readers would
+open has the types of all of them: a program with an archive inside is ("exe", "exe-ms", "rar"), a picture with a zip
+behind it ("image", "png", "zip"). Names and declared types are not looked at: they are the banned rules' matter.
 
 libmagic costs up to 0.3 ms a part and 30 ms to start, so a `FileTypes` is made once, before the workers are forked.
 
@@ -16,151 +17,28 @@ import struct
 
 import magic
 
+from amavispy.inspection.file_signatures import DESCRIPTIONS, EMBEDDED, EXE_MS, EXE_UNIX, NEAR_STARTS, STARTS, Types
+from amavispy.inspection.text_types import started_types, text_types
 from amavispy.mail.message import Octets
 
 _HEAD = 65_536
 _NEAR = 1024
 _PROBE = 256
 _TAIL = 65_536 + 22  # a zip's end record with the longest comment
-_TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(32, 127)})
-_HIGH = bytes(range(128, 256))
+_PROGRAM = 1 << 20  # readers of RAR look so far for an archive behind a program
+_BLANKS = b" \t\r\n\f"
 
-_EXE_MS = ("exe", "exe-ms")
-_EXE_UNIX = ("exe", "exe-unix")
+# Lower case, and every octet that is in no text becomes NUL.
+_FOLDED = bytes(c if c > 127 or c in b"\x07\b\t\n\f\r\x1b" or 32 <= c < 127 else 0 for c in bytes(range(256)).lower())
+_CONTROLS = bytes(c for c in range(256) if not _FOLDED[c])
 
-# Signatures at the very start of a binary file.
-_SIGNATURES: tuple[tuple[bytes, tuple[str, ...]], ...] = (
-    (b"\xff\xd8\xff", ("image", "jpg")),
-    (b"\x89PNG\r\n\x1a\n", ("image", "png")),
-    (b"GIF8", ("image", "gif")),
-    (b"II*\x00", ("image", "tif")),
-    (b"MM\x00*", ("image", "tif")),
-    (b"PK\x03\x04", ("zip",)),
-    (b"PK\x05\x06", ("zip",)),
-    (b"PK00PK\x03\x04", ("zip",)),
-    (b"%PDF-", ("pdf",)),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ("doc", "cdf-ms")),
-    (b"\x1f\x8b", ("gz",)),
-    (b"BZh", ("bz2",)),
-    (b"\xfd7zXZ\x00", ("xz",)),
-    (b"\x28\xb5\x2f\xfd", ("zst",)),
-    (b"\x04\x22\x4d\x18", ("lz4",)),
-    (b"\x1f\x9d", ("Z",)),
-    (b"\x89LZO\x00\r\n\x1a\n", ("lzo",)),
-    (b"LRZI", ("lrz",)),
-    (b"7z\xbc\xaf\x27\x1c", ("7z",)),
-    (b"Rar!\x1a\x07", ("rar",)),
-    (b"MSCF\x00\x00\x00\x00", ("cab",)),
-    (b"ISc(", ("installshield",)),
-    (b"\x78\x9f\x3e\x22", ("tnef",)),
-    (b"\xed\xab\xee\xdb", ("rpm",)),
-    (b"!<arch>\ndebian-binary", ("deb",)),
-    (b"!<arch>\n", ("a",)),
-    (b"070707", ("cpio",)),
-    (b"070701", ("cpio",)),
-    (b"070702", ("cpio",)),
-    (b"\xc7\x71", ("cpio",)),
-    (b"\x71\xc7", ("cpio",)),
-    (b"\x60\xea", ("arj",)),
-    (b"ZOO ", ("zoo",)),
-    (b"\xca\xfe\xba\xbe\x00\x00\x00", ("java",)),
-    (b"L\x00\x00\x00\x01\x14\x02\x00", ("lnk",)),
-    (b"ITSF\x03\x00\x00\x00", ("chm",)),
-    (b"\xe4\x52\x5c\x7b\x8c\xd8\xa7\x4d\xae\xb1\x53\x78\xd0\x29\x96\xd3", ("one",)),
-    (b"FWS", ("swf",)),
-    (b"CWS", ("swf",)),
-    (b"ZWS", ("swf",)),
-    (b"\x99\x01", ("pgp", "pgp.asc")),
-    (b"OggS", ("audio", "ogg")),
-    (b"fLaC", ("audio", "flac")),
-    (b"ID3", ("audio", "mpa", "mp3")),
-)
-_BY_FIRST: dict[int, tuple[tuple[bytes, tuple[str, ...]], ...]] = {
-    first: tuple(s for s in _SIGNATURES if s[0][0] == first) for first in {s[0][0] for s in _SIGNATURES}
+_MACH_O = {
+    b"\xfe\xed\xfa\xce": ">I",
+    b"\xfe\xed\xfa\xcf": ">I",
+    b"\xce\xfa\xed\xfe": "<I",
+    b"\xcf\xfa\xed\xfe": "<I",
 }
-
-# What a text starts with, blanks and a byte order mark skipped, in lower case.
-_MARKUP = re.compile(
-    rb"(?P<html><!doctype html|<(?:html|head|title|body|script|style|table|a href=|h1)[\s>])|(?P<svg><svg[\s>])"
-    rb"|(?P<xml><\?xml[\s?])|(?P<sgml><!doctype|<!entity)|(?P<rtf>\{\\rt)|(?P<ps>%!)|(?P<pdf>%pdf-)|(?P<script>#!)"
-    rb"|(?P<uue>begin [0-7]{3,4} )|(?P<hqx>\(this file must be converted)"
-    rb"|(?P<pgpe>-----begin pgp message)|(?P<pgpa>-----begin pgp (?:signature|public|signed))"
-    rb"|(?P<deb>!<arch>\ndebian-binary)|(?P<a>!<arch>\n)|(?P<cpio>07070[127][0-9a-f]{20})"
-    rb"|(?P<mail>(?:return-path|received|delivered-to|x-original-to|message-id):[ \t])"
-)
-_HTML_LATER = re.compile(rb"<(?:html|body|script)[\s>]")
-_MARKUP_TYPES: dict[str, tuple[str, ...]] = {
-    "html": ("html",),
-    "svg": ("image", "svg"),
-    "xml": ("xml",),
-    "sgml": ("sgml",),
-    "rtf": ("rtf",),
-    "ps": ("ps",),
-    "pdf": ("pdf",),
-    "script": ("txt",),
-    "uue": ("uue",),
-    "hqx": ("hqx",),
-    "pgpe": ("pgp", "pgp.enc"),
-    "pgpa": ("pgp", "pgp.asc"),
-    "mail": ("mail",),
-    "deb": ("deb",),
-    "a": ("a",),
-    "cpio": ("cpio",),
-}
-
-# libmagic's descriptions of what the signatures above leave over; the first that matches counts.
-_DESCRIPTIONS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
-    (re.compile(pattern), types)
-    for pattern, types in (
-        (r"^(?:empty|directory)", ("empty",)),
-        (r"^data$|^very short file", ("dat",)),
-        (r"^PGP .*(?:encrypted|Encrypted)", ("pgp", "pgp.enc")),
-        (r"^PGP |^OpenPGP ", ("pgp", "pgp.asc")),
-        (r"\bPE32\+? executable.*\(DLL\)", ("exe", "dll")),
-        (r"\b(?:PE32\+? executable|MS-DOS executable|MS Windows|DOS executable|COM executable)", _EXE_MS),
-        (r"^ELF .*(?:shared object)", ("so",)),
-        (r"^ELF .*relocatable", ("o",)),
-        (r"^ELF |\bMach-O\b|executable.*not stripped", _EXE_UNIX),
-        (r"\b(?:JPEG|JFIF|Exif)\b", ("image", "jpg")),
-        (r"\bGIF image", ("image", "gif")),
-        (r"\bPNG image", ("image", "png")),
-        (r"\bTIFF image", ("image", "tif")),
-        (r"^PC bitmap|^PCX\b", ("image", "bmp")),
-        (r"\bSVG\b", ("image", "svg")),
-        (r"\bRIFF.*\bAVI\b", ("movie", "avi")),
-        (r"\bRIFF.*\bWAVE\b", ("audio", "wav")),
-        (r"\bRIFF.*animated cursor", ("movie", "ani")),
-        (r"^ISO Media.*(?:M4A|M4B)", ("audio", "mpa", "m4a", "m4b")),
-        (r"^ISO Media", ("movie", "mpv")),
-        (r"^Matroska|^WebM", ("movie", "mkv")),
-        (r"\bMPEG.*layer III\b", ("audio", "mpa", "mp3")),
-        (r"\bMPEG.*(?:audio|layer)", ("audio", "mpa", "mp2")),
-        (r"\bMPEG\b", ("movie", "mpg")),
-        (r"^Microsoft ASF", ("movie", "wmv")),
-        (r"\bHTML document", ("html",)),
-        (r"\bXML\b", ("xml",)),
-        (r"\bPDF document", ("pdf",)),
-        (r"Rich Text Format", ("rtf",)),
-        (r"^Composite Document|Microsoft Office Document", ("doc", "cdf-ms")),
-        (r"\bZip\b.*archive|^Java archive|Microsoft (?:Word|Excel|PowerPoint|OOXML)|^OpenDocument", ("zip",)),
-        (r"\btar archive", ("tar",)),
-        (r"\bcpio archive", ("cpio",)),
-        (r"^LHa\b|^LHarc", ("lha",)),
-        (r"\bARC archive", ("arc",)),
-        (r"\bACE archive", ("ace",)),
-        (r"\bLZMA compressed", ("lzma",)),
-        (r"^bzip compressed", ("bz",)),
-        (r"^StuffIt", ("sit",)),
-        (r"^frozen", ("F",)),
-        (r"ISO 9660|UDF filesystem", ("iso",)),
-        (r"^TeX DVI", ("dvi",)),
-        (r"^compiled Java class", ("java",)),
-        (r"^Windows metafile|Windows Enhanced Metafile", ("wmf",)),
-        (r"^GNU message catalog", ("mo",)),
-        (r"\bASCII text", ("asc",)),
-        (r"UTF-(?:8|16|32)|Unicode text|ISO-8859|\btext\b", ("txt",)),
-    )
-)
+_FIRST_JAVA = 45  # a universal Mach-O file has fewer programs than any Java class file's version
 
 
 class FileTypes:
@@ -175,87 +53,157 @@ class FileTypes:
         if size < 2:
             return ("dat",) if size else ("empty",)
         head = bytes(octets[:_HEAD])
-        if head[:_PROBE].translate(None, _TEXT + _HIGH):
-            return _binary_types(octets, head) or self._by_magic(head)
-        rest = head.translate(None, _TEXT)
-        if not rest:
-            return _text_types(head, "asc")
-        if not rest.translate(None, _HIGH) and not _signature(head):
-            return _text_types(head, "txt")
-        return _binary_types(octets, head) or self._by_magic(head)
+        if 0 in head[:_PROBE].translate(_FOLDED):
+            return self._of_binary(octets, head)
+        low = head.translate(_FOLDED)
+        if 0 in low or (not (is_ascii := head.isascii()) and _start(head)):
+            return self._of_binary(octets, head)
+        types = text_types(low, "asc" if is_ascii else "txt")
+        return (*types, "zip") if size > _HEAD and _has_zip_end(octets) else types
 
-    def _by_magic(self, head: bytes) -> tuple[str, ...]:
-        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return _wide_text_types(head)
+    def _of_binary(self, octets: Octets | memoryview, head: bytes) -> Types:
+        """By signature, as a text that is one in spite of its control characters, or by libmagic."""
+        types = _program_types(head) or _start(head) or _wide_text_types(head) or _placed_types(head)
+        types = types or _disguised_text_types(head)
+        behind = tuple(short for short in _hidden_types(octets, head, types) if short not in types)
+        return types + behind or self._by_magic(head)
+
+    def _by_magic(self, head: bytes) -> Types:
         description: str = self._magic.from_buffer(head)
-        return next((types for pattern, types in _DESCRIPTIONS if pattern.search(description)), ("dat",))
+        return next((types for pattern, types in DESCRIPTIONS if pattern.search(description)), ("dat",))
 
 
-def _text_types(head: bytes, plain: str) -> tuple[str, ...]:
-    start = head[:_NEAR].lstrip(b"\xef\xbb\xbf \t\r\n\f").lower()
-    if match := _MARKUP.match(start):
-        kind = match.lastgroup or ""
-        if kind in ("xml", "sgml"):  # a page or a picture may begin with any declaration
-            kind = "html" if _HTML_LATER.search(start) else "svg" if b"<svg" in start else kind
-        return _MARKUP_TYPES[kind]
-    if b"<" in start and _HTML_LATER.search(start):
-        return ("html",)
-    return ("pdf",) if b"%pdf-" in start else (plain,)
+def _start(head: bytes) -> Types:
+    return next((_of_zip(types, head) for start, types in STARTS.get(head[0], ()) if head.startswith(start)), ())
 
 
-def _wide_text_types(head: bytes) -> tuple[str, ...]:
-    """UTF-16 with a byte order mark."""
-    text = head[: 2 * _NEAR].decode("utf-16", "replace").encode("utf-8", "replace")
-    return _text_types(text, "txt")
-
-
-def _binary_types(octets: Octets | memoryview, head: bytes) -> tuple[str, ...]:
-    """By signature: at the start, and those that readers also accept further down."""
-    types = _program_types(head) or _signature(head)
+def _of_zip(types: Types, head: bytes) -> Types:
+    """What a zip file is the package of; its first members' names stand near its beginning."""
+    if types != ("zip",):
+        return types
     near = head[:_NEAR]
-    if "pdf" not in types and b"%PDF-" in near:
-        types += ("pdf",)
-    if not types and head[257:262] == b"ustar":
-        types = ("tar",)
-    if not types and head[2:5] in (b"-lh", b"-lz") and head[6:7] == b"-":
-        types = ("lha",)
-    if not types and b"**ACE**" in near:
-        types = ("ace",)
-    if not types and head[32769:32774] == b"CD001":
-        types = ("iso",)
-    if types == ("zip",) and b"[Content_Types].xml" in near:
-        types = ("zip", "doc")
-    if "zip" not in types and (b"PK\x03\x04" in near or _has_zip_end(octets, types)):
-        types += ("zip",)
-    return types
+    if b"[Content_Types].xml" in near:
+        return ("zip", "doc")
+    if b"META-INF/" in near and b".MF" in near:
+        return ("zip", "jar")
+    return ("zip", "kmz") if b"doc.kml" in near else types
 
 
-def _signature(head: bytes) -> tuple[str, ...]:
-    return next((types for start, types in _BY_FIRST.get(head[0], ()) if head.startswith(start)), ())
-
-
-def _program_types(head: bytes) -> tuple[str, ...]:
-    """Windows and Unix programs and libraries."""
+def _program_types(head: bytes) -> Types:
+    """Programs, libraries and objects of Windows, Unix, macOS and Java."""
     if head.startswith(b"MZ"):
         return _windows_types(head)
     if head.startswith(b"\x7fELF") and len(head) > 18:
-        kind = head[16] if head[5] == 1 else head[17]
-        return {1: ("o",), 2: _EXE_UNIX}.get(kind, ())  # 3: libmagic tells programs from libraries
+        return _elf_types(head)
+    if (order := _MACH_O.get(head[:4])) and len(head) >= 16:
+        kind = struct.unpack_from(order, head, 12)[0]
+        return {1: ("o",), 6: ("so",), 8: ("so",)}.get(kind, EXE_UNIX)
+    if head.startswith(b"\xca\xfe\xba\xbe") and len(head) >= 8:
+        return ("java",) if struct.unpack_from(">I", head, 4)[0] >= _FIRST_JAVA else EXE_UNIX
     return ()
 
 
-def _windows_types(head: bytes) -> tuple[str, ...]:
+def _windows_types(head: bytes) -> Types:
     if len(head) < 64:
-        return _EXE_MS if len(head) >= 28 else ()
+        return EXE_MS if len(head) >= 28 else ()
     at = struct.unpack_from("<I", head, 60)[0]
     if head[at : at + 4] == b"PE\0\0" and len(head) >= at + 24:
-        return (*_EXE_MS, "dll") if struct.unpack_from("<H", head, at + 22)[0] & 0x2000 else _EXE_MS
-    return _EXE_MS
+        return (*EXE_MS, "dll") if struct.unpack_from("<H", head, at + 22)[0] & 0x2000 else EXE_MS
+    return EXE_MS
 
 
-def _has_zip_end(octets: Octets | memoryview, types: tuple[str, ...]) -> bool:
-    """A program or picture may carry a whole zip behind itself; readers of zip look from the end."""
-    if not types or types[0] not in ("exe", "image", "pdf"):
+def _elf_types(head: bytes) -> Types:
+    kind = head[16] if head[5] == 1 else head[17]
+    if kind == 3:  # libraries, and the position-independent programs of today
+        return EXE_UNIX if _has_interpreter(head) else ("so",)
+    return ("o",) if kind == 1 else EXE_UNIX
+
+
+def _has_interpreter(head: bytes) -> bool:
+    """Whether a program header names one (PT_INTERP): who has one wants to be run."""
+    order = "<" if head[5] == 1 else ">"
+    layout, offset, sizes = ("Q", 32, 54) if head[4] == 2 else ("I", 28, 42)
+    if len(head) < sizes + 4:
         return False
+    start = struct.unpack_from(order + layout, head, offset)[0]
+    size, count = struct.unpack_from(order + "HH", head, sizes)
+    places = (start + n * size for n in range(min(count, 64)))
+    return any(struct.unpack_from(order + "I", head, at)[0] == 3 for at in places if at + 4 <= len(head))
+
+
+def _placed_types(head: bytes) -> Types:
+    """Files whose signature does not stand at their start. A disk image may be a CD and a disk at once."""
+    types: Types = ()
+    if head[257:262] == b"ustar":
+        types = ("tar",)
+    elif head[2:5] in (b"-lh", b"-lz", b"-pm") and head[6:7] == b"-":
+        types = ("lha",)
+    elif b"**ACE**" in head[:_NEAR]:
+        types = ("ace",)
+    elif head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        types = ("image", "webp")
+    if head[32769:32774] in (b"CD001", b"BEA01", b"CDW02"):
+        types += ("iso",)
+    return (*types, "img") if head[510:512] == b"\x55\xaa" and _has_file_system(head) else types
+
+
+def _has_file_system(head: bytes) -> bool:
+    """A boot sector: a FAT or NTFS file system, or a table of partitions."""
+    if b"FAT" in (head[54:57], head[82:85]) or head[3:7] in (b"NTFS", b"EXFA") or head[512:520] == b"EFI PART":
+        return True
+    partitions = [head[at : at + 16] for at in range(446, 510, 16)]
+    if any(partition[0] not in (0, 0x80) for partition in partitions):
+        return False
+    return any(partition[4] and any(partition[12:]) for partition in partitions)
+
+
+def _wide_text_types(head: bytes) -> Types:
+    """UTF-16, with a byte order mark or without."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        charset = "utf-16"
+    elif head[1:8:2] == b"\0\0\0\0" and 0 not in head[:8:2]:
+        charset = "utf-16-le"
+    elif head[:8:2] == b"\0\0\0\0" and 0 not in head[1:8:2]:
+        charset = "utf-16-be"
+    else:
+        return ()
+    low = head[: len(head) & ~1].decode(charset, "replace").encode("utf-8", "replace").translate(_FOLDED)
+    return text_types(low, "txt") if charset == "utf-16" or 0 not in low else ()
+
+
+def _disguised_text_types(head: bytes) -> Types:
+    """Pages and documents whose readers do not mind control characters in them."""
+    low = head.translate(_FOLDED, _CONTROLS)
+    return started_types(low[:_NEAR].lstrip(_BLANKS), low, "txt")
+
+
+def _hidden_types(octets: Octets | memoryview, head: bytes, types: Types) -> list[str]:
+    """Archives and documents behind the start of something else, disk images known by their end."""
+    near = head[:_NEAR]
+    found = [short for mark, short in NEAR_STARTS if mark in near]
+    where = bytes(octets[:_PROGRAM]) if "exe" in types else near
+    found += [short for mark, pattern, short in EMBEDDED if mark in where and _is_embedded(mark, pattern, where)]
+    last = bytes(octets[-512:])
+    if last.startswith(b"conectix"):
+        found.append("vhd")
+    elif last.startswith(b"koly"):
+        found.append("dmg")
+    if "zip" not in types and "zip" not in found and _has_zip_end(octets):
+        found.append("zip")
+    return found
+
+
+def _is_embedded(mark: bytes, pattern: re.Pattern[bytes], where: bytes) -> bool:
+    at = where.find(mark)
+    while at >= 0 and not pattern.match(where, at):
+        at = where.find(mark, at + 1)
+    return at >= 0
+
+
+def _has_zip_end(octets: Octets | memoryview) -> bool:
+    """Readers of zip files look for the directory from the end, whatever stands before it."""
     tail = bytes(octets[max(0, len(octets) - _TAIL) :])
-    return b"PK\x05\x06" in tail
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + 22:
+        return False
+    return tail[at + 4 : at + 8] == b"\0\0\0\0" or b"PK\x01\x02" in tail

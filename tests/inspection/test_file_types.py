@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,12 +76,152 @@ def hexed(text: str, padding: int = 60) -> bytes:
         (b"070701" + b"0" * 104, ("cpio",)),
         (b"\0" * 32769 + b"CD001" + b"\0" * 99, ("iso",)),
         (hexed("4c0000000114020000000000c000000000000046"), ("lnk",)),
+        (hexed("a12fff43d9ef764c9ee210ea5722765f"), ("one",)),
+        (b"ITSF\3\0\0\0" + b"\0" * 60, ("chm",)),
+        (b"SZDD\x88\xf0\x27\x33A\0" + b"\0" * 60, ("szdd",)),
+        (b"xar!\0\x1c\0\1" + b"\0" * 60, ("xar",)),
+        (b"MSWIM\0\0\0" + b"\0" * 60, ("wim",)),
+        (b"vhdxfile" + b"\0" * 60, ("vhdx",)),
+        (b"\0" * 1024 + b"conectix" + b"\0" * 504, ("vhd",)),
+        (b"\x78\xda" + b"\0" * 1024 + b"koly\0\0\0\4" + b"\0" * 504, ("dmg",)),
+        (b"\xeb\x3c\x90MSDOS5.0".ljust(54, b"\0") + b"FAT12   ".ljust(456, b"\0") + b"\x55\xaa", ("img",)),
+        (hexed("feedfacf0100000c0000000000000002"), ("exe", "exe-unix")),
+        (hexed("cffaedfe0c0000010000000006000000"), ("so",)),
+        (hexed("cafebabe00000002"), ("exe", "exe-unix")),
+        (hexed("cafebabe00000034"), ("java",)),
+        (hexed("7f454c460201010000000000000000000300"), ("so",)),
+        (hexed("7f454c4602010100000000000000000003003e00") + b"\0" * 4, ("so",)),
+        (hexed("7f454c460201010000000000000000000100"), ("o",)),
+        (hexed("50 2a 4d 18 04 00 00 00 00 00 00 00 28 b5 2f fd"), ("zst",)),
+        (hexed("0904060000001000"), ("doc",)),
+        (b"RIFF\x24\0\0\0WEBPVP8 " + b"\0" * 40, ("image", "webp")),
+        (build.zip_of({"META-INF/MANIFEST.MF": b"Main-Class: a\n", "a.class": b"b"}), ("zip", "jar")),
+        (build.zip_of({"doc.kml": b"<kml/>"}), ("zip", "kmz")),
+        (b"{\\rt\x00 with a NUL}", ("rtf",)),
+        (b"<html>\x00\x01<body>", ("html",)),
+        ("<html><body>".encode("utf-16-le"), ("html",)),
+        ("<html><body>".encode("utf-16-be"), ("html",)),
+        (b"\\documentclass{article}\n", ("lat",)),
         (bytes(range(1, 200)), ("dat",)),
         (b"\0" * 100, ("dat",)),
     ],
 )
 def test_short_types_are_those_of_amavis(octets: bytes, types: tuple[str, ...]):
     assert TYPES.of(octets) == types
+
+
+@pytest.mark.parametrize(
+    ("octets", "types"),
+    [
+        (b"[InternetShortcut]\r\nURL=file://x/y.exe\r\n", ("url",)),
+        (b"[Shell]\r\nCommand=2\r\n", ("asc", "scf")),
+        (b"[autorun]\r\nopen=a.exe\r\n", ("asc", "inf")),
+        (b"[Desktop Entry]\nExec=sh\n", ("asc", "desktop")),
+        (b"Windows Registry Editor Version 5.00\r\n", ("asc", "reg")),
+        (b"WEB\r\n1\r\nhttp://x/\r\n", ("asc", "iqy")),
+        (b"ID;PWXL;N;E\r\n", ("asc", "slk")),
+        (b"full address:s:192.0.2.1\r\n", ("asc", "rdp")),
+        (b"@echo off\r\ndel x\r\n", ("asc", "bat")),
+        (b"hello\r\n@start powershell -nop -w hidden\r\n", ("asc", "bat")),
+        (b'Set s = CreateObject("WScript.Shell")\r\n', ("asc", "vbs")),
+        (b"'" * 5000 + b'\r\nCreateObject ( "WScript.Shell")\r\n', ("asc", "vbs")),
+        (b"var s = new ActiveXObject('x');", ("asc", "js")),
+        (b"iex (New-Object Net.WebClient).DownloadString('x')", ("asc", "ps1")),
+        ('CreateObject("x")'.encode("utf-16"), ("txt", "vbs")),
+        (b"<html><head><HTA:APPLICATION id=x>", ("html", "hta")),
+        (b"<job id=x><script language=VBScript>", ("asc", "wsf")),
+        (b"<?xml version='1.0'?><package><job><script>", ("xml", "wsf")),
+        (b"<?xml version='1.0'?>\n<libraryDescription xmlns=x>", ("xml", "library-ms")),
+        (b"<?xml version='1.0'?>\n<persistedQuery version=1>", ("xml", "search-ms")),
+        (b"<?xml version='1.0'?>\n<x:PCSettings >", ("xml", "settingcontent-ms")),
+        (b"<?xml version='1.0'?>\n<jnlp spec=x>", ("xml", "jnlp")),
+        (b"name,mail\n=cmd|'/c calc'!A0,x\n", ("asc", "dde")),
+    ],
+)
+def test_texts_that_windows_would_run_are_known(octets: bytes, types: tuple[str, ...]):
+    assert TYPES.of(octets) == types
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"The object of PowerShell is to create objects, and I object to that.\r\n",
+        b"Have you tried powershell? It has a -NoProfile option.\r\n",
+        b"a | b | c\r\n- d | e\r\n",
+        b"Version [autorun] is not at the beginning\r\n",
+        b"(see CreateObject in the manual)\r\n",
+    ],
+)
+def test_texts_about_scripts_are_texts(octets: bytes):
+    assert TYPES.of(octets) == ("asc",)
+
+
+RAR = b"Rar!\x1a\x07\x01\x00" + b"\0" * 40
+SEVEN = b"7z\xbc\xaf\x27\x1c\x00\x04" + b"\0" * 40
+CAB = b"MSCF" + b"\0" * 20 + b"\x03\x01" + b"\0" * 20
+ZIP = build.zip_of({"a": b"b"})
+
+
+@pytest.mark.parametrize(
+    ("octets", "types"),
+    [
+        (build.exe() + b"\0" * 300_000 + RAR, ("exe", "exe-ms", "rar")),
+        (build.exe() + SEVEN, ("exe", "exe-ms", "7z")),
+        (build.exe() + CAB, ("exe", "exe-ms", "cab")),
+        (build.exe() + b"Rar!\x1a\x07 is what archives begin with" + RAR, ("exe", "exe-ms", "rar")),
+        (build.exe() + b"\0" * 300_000 + ZIP, ("exe", "exe-ms", "zip")),
+        (b"\x01\x02 junk" + RAR, ("rar",)),
+        (build.PNG + ZIP, ("image", "png", "zip")),
+        (build.PNG + b"\0" * 300_000 + ZIP, ("image", "png", "zip")),
+        (b"GIF89a\1\0" + build.PDF, ("image", "gif", "pdf")),
+        (build.PDF + b"\0" + ZIP, ("pdf", "zip")),
+        (build.office_file() + ZIP, ("doc", "cdf-ms", "zip")),
+        (b"text\r\n" * 20_000 + ZIP, ("asc", "zip")),
+        (bytes(range(256)) * 300 + ZIP, ("zip",)),
+        (hexed("cafebabe00000034") + ZIP, ("java", "zip")),
+    ],
+)
+def test_a_file_that_several_readers_open_has_all_their_types(octets: bytes, types: tuple[str, ...]):
+    assert TYPES.of(octets) == types
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        build.exe() + b"Rar!\x1a\x07 7z\xbc\xaf\x27\x1c MSCF\0\0\0\0 are signatures" + b"\0" * 60,
+        build.exe() + b"\0" * 2000 + b"%PDF- PK\x03\x04 too",
+        build.exe() + b"PK\x05\x06",
+        build.exe() + b"PK\x05\x06" + b"\x07" * 30,
+    ],
+)
+def test_a_program_that_knows_signatures_is_only_a_program(octets: bytes):
+    assert TYPES.of(octets) == ("exe", "exe-ms")
+
+
+def test_a_program_of_today_is_told_from_a_library_by_its_interpreter():
+    program = bytearray(hexed("7f454c4602010100000000000000000003003e00", 140))
+    struct.pack_into("<Q", program, 32, 64)
+    struct.pack_into("<HH", program, 54, 56, 1)
+    assert TYPES.of(bytes(program)) == ("so",)
+    struct.pack_into("<I", program, 64, 3)
+    assert TYPES.of(bytes(program)) == ("exe", "exe-unix")
+
+
+def test_types_are_told_in_time_whatever_a_text_repeats():
+    started = time.process_time()
+    for word in (
+        b"createobject ",
+        b"new-object\t",
+        b"\n powershell ",
+        b"=cmd",
+        b"<",
+        b"<job ",
+        b"PK\5\6",
+        b"Rar!\x1a\7",
+    ):
+        TYPES.of(word * 100_000)
+        TYPES.of(build.exe() + word * 100_000)
+    assert time.process_time() - started < 4
 
 
 def test_views_are_classified_as_octets_are():

@@ -122,5 +122,7 @@ def toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(toml(item) for item in value)}]"
     if isinstance(value, dict):
-        return "{}"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+        return f"{{ {', '.join(f'{key} = {toml(item)}' for key, item in value.items())} }}" if value else "{}"
+    if isinstance(value, str):
+        return f"'{value}'" if "\\" in value else f'"{value}"'
+    return str(value)

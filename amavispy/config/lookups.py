@@ -60,6 +60,18 @@ SIZE = ValueKind(
 TEXT = ValueKind("text", text_of, lambda text: text)
 
 
+def _score_or_false(value: Any, _context: Context) -> Any:
+    return value if value is False else number_of(value, -1e6, 1e6)
+
+
+def _banks_or_true(value: Any, context: Context) -> Any:
+    return value if isinstance(value, bool) else text_of(value, context)
+
+
+VIRUS_SCORE = ValueKind("number, or false for none", _score_or_false, _parse_number)
+VIRUS_BANKS = ValueKind("bank names with commas, or true for VIRUS", _banks_or_true, _parse_truth, is_truth=True)
+
+
 def lookup_list(values: ValueKind) -> Kind:
     """A setting that is a lookup list of such values."""
     form = f"lookup list of {values.form}"
@@ -72,6 +84,16 @@ def lookup_list(values: ValueKind) -> Kind:
         return LookupList.constant(values.convert(value, context))
 
     return Kind(form, convert)
+
+
+def nested(values: ValueKind) -> ValueKind:
+    """Lookup lists as the answers of another one: by recipient a list of tables of senders."""
+    inner = lookup_list(values)
+
+    def unreadable(text: str) -> Any:
+        raise BadValue(f"{show(text)} is no lookup list", "a table file cannot hold lists: write them here")
+
+    return ValueKind(f"lookup lists of {values.form}", inner.convert, unreadable)
 
 
 def _table(value: Any, values: ValueKind, context: Context) -> Table:

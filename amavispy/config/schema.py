@@ -25,10 +25,21 @@ from amavispy.config.kinds import (
     text,
     words,
 )
-from amavispy.config.lookups import SCORE, SIZE, TEXT, TRUTH, lookup_list, networks_kind
+from amavispy.config.lookups import (
+    SCORE,
+    SIZE,
+    TEXT,
+    TRUTH,
+    VIRUS_BANKS,
+    VIRUS_SCORE,
+    lookup_list,
+    nested,
+    networks_kind,
+)
 from amavispy.config.sockets import address_kind, bind_kind, interface_policy_kind, listen_sockets_kind, next_hops_kind
 from amavispy.config.structures import banned_rules_kind, client_rules_kind, scanners
 from amavispy.mail.disposition import Destiny
+from amavispy.policy.virus_name_defaults import VIRUS_NAME_SCORES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +79,17 @@ _HEADER_TESTS = ("other", "mime", "syntax", "empty", "long", "control", "8bit", 
 _FACILITIES = ("auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp")
 _LOCALS = tuple(f"local{n}" for n in range(8))
 
+_AV_TYPES = ("clamd", "yara", "sssp", "savapi", "icap", "daemon", "command")
+_VIRUS_NAME_SCORES = [{"regexp": [list(rule) for rule in VIRUS_NAME_SCORES]}]
+
 _TRUTH = boolean_kind()
 _DESTINY = enumeration(Destiny, "D_")
 _YES_NO = lookup_list(TRUTH)
 _LEVEL = lookup_list(SCORE)
 _TEXTS = lookup_list(TEXT)
+_SENDERS = lookup_list(nested(TRUTH))
+_SENDER_SCORES = lookup_list(nested(SCORE))
+_ADVICE = ("soft reject", "reject", "discard", "quarantine", "add header", "rewrite subject", "header edits")
 _HOPS = next_hops_kind()
 _NETWORKS = networks_kind()
 _QUARANTINE = text(
@@ -218,16 +235,40 @@ BANK: tuple[Group, ...] = (
         Setting("bypass_banned_checks_maps", _YES_NO, [], "Recipients whose mail is not checked for banned names."),
         Setting("bypass_header_checks_maps", _YES_NO, [],
                 "Recipients whose mail is not checked for bad header fields."),
-        Setting("av_scanners", scanners("clamd", "yara"), [],
-                "Virus scanners: name, type, address or rules, timeout, on_failure (tempfail, unchecked, pass)."),
+        Setting("av_scanners", scanners(*_AV_TYPES), [],
+                "Virus scanners, side by side: name, type, what the type needs, timeout, on_failure (tempfail, "
+                "unchecked, pass): scanners.md."),
+        Setting("av_scanners_backup", scanners(*_AV_TYPES), [],
+                "Virus scanners that are asked when all of av_scanners failed."),
+        Setting("first_infected_stops_scan", _TRUTH, False,
+                "The first virus scanner that finds something ends the others' work; they are not listed then."),
         Setting("spam_scanners", scanners("spamd", "rspamd", "program"), [],
                 "Spam scanners, side by side, their scores added: name, type, address or command, timeout, on_failure "
                 "(tempfail, unchecked, pass), score_factor and more: scanners-spam.md."),
+        Setting("sa_mail_body_size_limit", size(), "400KiB",
+                "Octets of a mail's body that spamd and programs get, and at most 64 KiB of header; 0 is no limit."),
+        Setting("sa_username_maps", _TEXTS, [],
+                "User, by recipient, whose preferences spamd applies: one request for each of them."),
+        Setting("whitelist_sender_maps", _YES_NO, [],
+                "Senders, by envelope and From field, whose mail is no spam. Anybody can claim to be one of them."),
+        Setting("blacklist_sender_maps", _YES_NO, [], "Senders whose mail is spam, whatever its score."),
+        Setting("per_recip_whitelist_sender_lookup_tables", _SENDERS, [],
+                "By recipient: lookup lists of senders, asked before whitelist_sender_maps."),
+        Setting("per_recip_blacklist_sender_lookup_tables", _SENDERS, [],
+                "By recipient: lookup lists of senders, asked before blacklist_sender_maps."),
+        Setting("score_sender_maps", _SENDER_SCORES, [],
+                "By recipient: lookup lists of senders and points that are added to the score; all that match add up."),
+        Setting("honoured_scanner_advice", words((*_ADVICE, "greylist"), frozenset), list(_ADVICE),
+                "Which of rspamd's actions are followed, beside its score, and whether its header edits are."),
         Setting("banned_filename_re", banned_rules_kind(), [],
                 "Patterns of banned names and types, searched in order, whatever the case; the value false allows."),
         Setting("allowed_header_tests", words((*_HEADER_TESTS, "utf8"), frozenset), list(_HEADER_TESTS),
                 "Tests of the header section."),
         Setting("viruses_that_fake_sender_maps", _YES_NO, True, "Viruses, by name, whose sender is not told."),
+        Setting("virus_name_to_spam_score_maps", lookup_list(VIRUS_SCORE), _VIRUS_NAME_SCORES,
+                "Scores by virus name: a finding of nothing but such names is spam, of the highest of them."),
+        Setting("virus_name_to_policy_bank_maps", lookup_list(VIRUS_BANKS), [],
+                "Policy banks by virus name, loaded when the virus was found and before it is decided what follows."),
     )),
     Group("What becomes of it", True, (
         Setting("final_virus_destiny", _DESTINY, "D_DISCARD", "Mail with a virus."),
@@ -243,10 +284,15 @@ BANK: tuple[Group, ...] = (
         Setting("bad_header_lovers_maps", _YES_NO, [], "Recipients who get mail with bad header fields."),
         Setting("spam_tag_level_maps", _LEVEL, 2.0, "Score from which header fields tell about spam."),
         Setting("spam_tag2_level_maps", _LEVEL, 6.31, "Score from which mail is marked as spam."),
+        Setting("spam_tag3_level_maps", _LEVEL, [], "Score from which spam is marked as blatant."),
         Setting("spam_kill_level_maps", _LEVEL, 6.31, "Score from which final_spam_destiny holds."),
         Setting("spam_dsn_cutoff_level_maps", _LEVEL, 10.0, "Score from which spam does not bounce."),
+        Setting("spam_dsn_cutoff_level_bysender_maps", _LEVEL, [],
+                "The same by sender; the lower of both counts."),
         Setting("spam_quarantine_cutoff_level_maps", _LEVEL, [], "Score from which spam is not quarantined."),
+        Setting("spam_subject_tag_maps", _TEXTS, [], "Put before the subject of mail from the tag level on."),
         Setting("spam_subject_tag2_maps", _TEXTS, "***SPAM*** ", "Put before the subject of spam."),
+        Setting("spam_subject_tag3_maps", _TEXTS, [], "Put before the subject of blatant spam."),
         Setting("undecipherable_subject_tag", text(), "***UNCHECKED*** ", "Put before the subject of unchecked mail."),
     )),
     Group("Quarantine and notices", True, (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from amavispy.config import inquiries
 from amavispy.config.kinds import (
     BadValue,
     Context,
@@ -32,11 +33,17 @@ _ON_FAILURE = {"tempfail": OnFailure.TEMPFAIL, "unchecked": OnFailure.UNCHECKED,
 _SPAM = ("score_factor", "mail_body_size_limit")
 _KEYS = {
     "clamd": (("address",), ()),
+    "sssp": (("address",), ("sends",)),
+    "savapi": (("address", "product"), ()),
+    "icap": (("address", "service"), ("method",)),
+    "daemon": (("address", "query", "infected"), ("clean", "names", "ends")),
+    "command": (("command", "infected"), ("clean", "names")),
     "yara": (("rules",), ()),
     "spamd": (("address",), ("user", "compress", *_SPAM)),
     "rspamd": (("address",), ("password", "mta_name", *_SPAM)),
     "program": (("command",), ("statuses", *_SPAM)),
 }
+_WITH_FALLBACKS = ("clamd", "sssp", "savapi", "icap", "daemon")
 _COMMON = ("name", "type", "timeout", "on_failure")
 
 
@@ -57,7 +64,7 @@ def _scanner(value: Any, types: tuple[str, ...], context: Context) -> ScannerSpe
     converters = {
         "name": lambda v: _filled(text_of(v, context)),
         "type": lambda v: word_of(text_of(v, context), {t: t for t in types}),
-        "address": lambda v: _address(text_of(v, context)),
+        "address": lambda v: _addresses(v, context),
         "rules": lambda v: _rules(v, context),
         "timeout": lambda v: seconds_of(v, 1, 3600),
         "on_failure": lambda v: word_of(text_of(v, context), _ON_FAILURE),
@@ -69,11 +76,12 @@ def _scanner(value: Any, types: tuple[str, ...], context: Context) -> ScannerSpe
         "password": lambda v: text_of(v, context),
         "mta_name": lambda v: text_of(v, context),
         "statuses": _statuses,
+        **inquiries.converters(context),
     }
     possible = {*_COMMON, *(key for kind in types for keys in _KEYS[kind] for key in keys)}
     found = members(value, {key: c for key, c in converters.items() if key in possible}, ("name", "type"))
     _keys_fit(found)
-    return ScannerSpec(**found)
+    return ScannerSpec(**inquiries.gathered(found))
 
 
 def _keys_fit(found: dict[str, Any]) -> None:
@@ -84,6 +92,8 @@ def _keys_fit(found: dict[str, Any]) -> None:
     allowed = f"it needs {', '.join(needed)}" + (f", and may have {', '.join(optional)}" if optional else "")
     known = (*_COMMON, *needed, *optional)
     problems += [Problem((key,), f"{who} has no {key}", allowed) for key in found if key not in known]
+    if len(found.get("address", ())) > 1 and found["type"] not in _WITH_FALLBACKS:
+        problems.append(Problem(("address",), f"{who} has one address", "several are for virus scanners"))
     if problems:
         raise BadValue.joined(problems)
 
@@ -103,6 +113,15 @@ def _names_differ(found: list[ScannerSpec]) -> None:
     ]
     if problems:
         raise BadValue.joined(problems)
+
+
+def _addresses(value: Any, context: Context) -> tuple[str, ...]:
+    """One address, or a list of them: the next is asked when the one before fails."""
+    if not isinstance(value, list):
+        return (_address(text_of(value, context)),)
+    if not value:
+        raise BadValue("the list of addresses is empty", "expected at least one")
+    return tuple(each(enumerate(value), lambda v: _address(text_of(v, context))))
 
 
 def _address(text: str) -> str:
@@ -125,7 +144,7 @@ def _address(text: str) -> str:
 
 def _rules(value: Any, context: Context) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise BadValue(f"{show(value)} has no rules", 'expected a list of "builtin" and files with YARA rules')
+        raise BadValue(f"{show(value)} has no rules", 'expected a list of "builtin", "heuristics" and files with rules')
     return tuple(each(enumerate(value), lambda v: _rule_file(text_of(v, context))))
 
 
@@ -153,8 +172,8 @@ def _status(pair: tuple[str, Any]) -> tuple[int, float]:
 
 
 def _rule_file(text: str) -> str:
-    if text != "builtin" and not text.startswith("/"):
-        raise BadValue(f"{show(text)} is no rule file", 'expected "builtin" or an absolute path "/..."')
+    if text not in ("builtin", "heuristics") and not text.startswith("/"):
+        raise BadValue(f"{show(text)} is no rule file", 'expected "builtin", "heuristics" or an absolute path "/..."')
     return text
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from amavispy.mail.disposition import Destiny
 from amavispy.mail.next_hop import NextHop
 from amavispy.mail.verdict import OnFailure
+from amavispy.policy.inquiry import Inquiry
 from amavispy.policy.lookup import IpTable, LookupList
+from amavispy.policy.virus_name_defaults import DEFAULT_VIRUS_NAME_TO_SPAM_SCORE
 
 _NOBODY = LookupList()
 
@@ -20,8 +22,9 @@ _NOBODY = LookupList()
 class ScannerSpec:
     """One [[av_scanners]] or [[spam_scanners]] entry. `address`: a socket path or "host:port"; `rules`: YARA sources.
 
-    `command` is a program with its arguments. Spam scanners: `score_factor` multiplies scores, `mail_body_size_limit`
-    (octets, 0 no limit) stands in for sa_mail_body_size_limit, `statuses` are (exit status, score) of a program.
+    `command` is a program with its arguments, `inquiry` what else virus scanners need. Spam scanners: `score_factor`
+    multiplies scores, `mail_body_size_limit` (octets, 0 no limit) stands in for sa_mail_body_size_limit, `statuses` are
+    (exit status, score) of a program.
     """
 
     name: str
@@ -38,6 +41,7 @@ class ScannerSpec:
     password: str = field(default="", repr=False)
     mta_name: str = ""
     statuses: tuple[tuple[int, float], ...] = ()
+    inquiry: Inquiry = Inquiry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,26 @@ class Settings:
     bypass_banned_checks_maps: LookupList = _NOBODY
     bypass_header_checks_maps: LookupList = _NOBODY
     av_scanners: tuple[ScannerSpec, ...] = ()
+    av_scanners_backup: tuple[ScannerSpec, ...] = ()
+    first_infected_stops_scan: bool = False
     spam_scanners: tuple[ScannerSpec, ...] = ()
+    sa_mail_body_size_limit: int = 400 * 1024
+    sa_username_maps: LookupList = _NOBODY
+    whitelist_sender_maps: LookupList = _NOBODY
+    blacklist_sender_maps: LookupList = _NOBODY
+    per_recip_whitelist_sender_lookup_tables: LookupList = _NOBODY
+    per_recip_blacklist_sender_lookup_tables: LookupList = _NOBODY
+    score_sender_maps: LookupList = _NOBODY
+    honoured_scanner_advice: frozenset[str] = frozenset(
+        ("soft reject", "reject", "discard", "quarantine", "add header", "rewrite subject", "header edits")
+    )
     banned_filename_re: tuple[BannedRule, ...] = ()
     allowed_header_tests: frozenset[str] = frozenset(
         ("other", "mime", "syntax", "empty", "long", "control", "8bit", "missing", "multiple")
     )
     viruses_that_fake_sender_maps: LookupList = LookupList.constant(True)
+    virus_name_to_spam_score_maps: LookupList = DEFAULT_VIRUS_NAME_TO_SPAM_SCORE
+    virus_name_to_policy_bank_maps: LookupList = _NOBODY
     # what becomes of it
     final_virus_destiny: Destiny = Destiny.DISCARD
     final_banned_destiny: Destiny = Destiny.DISCARD
@@ -123,10 +141,14 @@ class Settings:
     bad_header_lovers_maps: LookupList = _NOBODY
     spam_tag_level_maps: LookupList = LookupList.constant(2.0)
     spam_tag2_level_maps: LookupList = LookupList.constant(6.31)
+    spam_tag3_level_maps: LookupList = _NOBODY
     spam_kill_level_maps: LookupList = LookupList.constant(6.31)
     spam_dsn_cutoff_level_maps: LookupList = LookupList.constant(10.0)
+    spam_dsn_cutoff_level_bysender_maps: LookupList = _NOBODY
     spam_quarantine_cutoff_level_maps: LookupList = _NOBODY
+    spam_subject_tag_maps: LookupList = _NOBODY
     spam_subject_tag2_maps: LookupList = LookupList.constant("***SPAM*** ")
+    spam_subject_tag3_maps: LookupList = _NOBODY
     undecipherable_subject_tag: str = "***UNCHECKED*** "
     # quarantine
     virus_quarantine_method: str = "local:virus-%m"

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 AMAVISPY = Path(sys.executable).parent / "amavispy"
@@ -129,11 +130,15 @@ class RunningDaemon:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
-    def states(self) -> str:
-        """The state letters of all workers, as `amavispy status` shows them."""
+    def status(self) -> list[dict[str, Any]]:
+        """Every process, as `amavispy status --json` shows it."""
         command = [AMAVISPY, "status", "--json", *self.options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-        return "".join(process.get("state", "") for process in json.loads(done.stdout)["processes"])
+        return list(json.loads(done.stdout)["processes"])
+
+    def states(self) -> str:
+        """The state letters of all processes."""
+        return "".join(process["state"] for process in self.status())
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -43,7 +43,7 @@ class Pipeline:
     ) -> Outcome:
         """Take one message all the way. The client may hear 250 only after this has returned."""
         self.journal.begin(message, bank)
-        recipients = recipient_policies(message.envelope, bank.settings)
+        recipients = recipient_policies(message.envelope, bank.settings, message.content)
         verdict = self.inspector.inspect(message, bank, recipients, deadline, timings.mark)
         disposition = decide(
             message, verdict, bank, recipients, can_split=delivery.can_split, adds_received=delivery.adds_received

@@ -27,7 +27,7 @@ _DECODED_LIMIT = 20_000  # a longer subject is nobody's earlier tagging, and dec
 
 def apply(content: Content, edits: HeaderEdits, extra_prepend: tuple[tuple[str, str], ...] = ()) -> Chunks:
     """The edited mail. `extra_prepend` stands between the edits' fields and the original header, as amavis does it."""
-    if edits.remove or edits.subject_tag:
+    if edits.remove or edits.subject_tag or edits.remove_at:
         return _rewritten(content, edits, extra_prepend)
     top = fields_octets((*edits.prepend, *extra_prepend))
     return [top, *_original(content)] if top else _original(content)
@@ -50,10 +50,15 @@ def _rewritten(content: Content, edits: HeaderEdits, extra_prepend: tuple[tuple[
     chunks: Chunks = []
     kept_from = 0
     has_subject = False
+    counted = dict.fromkeys((name for name, _ in edits.remove_at), 0)
     for field in content.headers.fields:
         name = field.name.decode("latin-1").lower()
         is_tagged = bool(edits.subject_tag) and name == "subject"
-        if not is_tagged and name not in edits.remove:
+        goes = name in edits.remove
+        if name in counted:
+            counted[name] += 1
+            goes = goes or (name, counted[name]) in edits.remove_at
+        if not is_tagged and not goes:
             continue
         chunks.append(whole[kept_from : field.start])
         kept_from = field.end

@@ -30,11 +30,13 @@ class HeaderEdits:
 
     `remove`: lower-case names, every occurrence goes. `prepend`: (name, value) from top to bottom, above the original;
     a value may hold "\\n " folds. `subject_tag`: put before the subject's text ("" for none), with its final blank.
+    `remove_at`: (lower-case name, which occurrence from 1), single ones that go.
     """
 
     remove: frozenset[str] = frozenset()
     prepend: tuple[tuple[str, str], ...] = ()
     subject_tag: str = ""
+    remove_at: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ How it goes, for each recipient (specification, chapters 9.1 to 9.3):
 Milter and AM.PDP hand a mail back as one, so all recipients must share the header edits (`can_split` False): they get
 those of the passed recipient with the highest main category, so no warning is ever lost, whoever else reads it.
 
-**Failures:** TemporaryFailure (451) when a scanner failed whose policy is to tempfail, unless that cannot matter
-any more: a virus was found. The mail stays with the client.
+**Failures:** TemporaryFailure (451) when a scanner failed whose policy is to tempfail, or when a spam scanner wants the
+mail later, unless that cannot matter any more: a virus was found. The mail stays with the client.
 """
 
 from __future__ import annotations
@@ -26,17 +26,26 @@ from amavispy.mail.address import Address
 from amavispy.mail.disposition import Destiny, Disposition, HeaderEdits, QuarantineTarget, RecipientDisposition
 from amavispy.mail.message import Message
 from amavispy.mail.reply import Reply, TemporaryFailure
-from amavispy.mail.verdict import Banned, Category, ContentsCategory, OnFailure, Verdict
+from amavispy.mail.verdict import Banned, Category, ContentsCategory, OnFailure, SpamScan, Verdict
 from amavispy.policy.bank import PolicyBank
 from amavispy.policy.bulk import bulk_sign
-from amavispy.policy.header_edits import Findings, edits_for, quarantine_fields
+from amavispy.policy.header_edits import Findings, asks_each, edits_for, quarantine_fields
 from amavispy.policy.lookup import LookupList, is_true
 from amavispy.policy.recipient import RecipientPolicy
 from amavispy.policy.reply_texts import blocked_reply, reason
 from amavispy.policy.settings import Settings
+from amavispy.policy.spam import (
+    CLEAN_TAG,
+    UNRATED,
+    Rating,
+    Ratings,
+    is_beyond,
+    is_beyond_answering,
+    spam_categories,
+    why_put_off,
+)
 
 _CLEAN = (ContentsCategory(Category.CLEAN, 0),)
-_CLEAN_TAG = ContentsCategory(Category.CLEAN, 1)
 _AMBIGUOUS = 3  # UNCHECKED minor: two readers could read it differently, whoever bypasses what
 _MIME = 1  # BADH minor
 _NO_EDITS = HeaderEdits()
@@ -60,8 +69,7 @@ def decide(
     del adds_received
     settings = bank.settings
     _insist_on_scans(message, verdict, settings, recipients)
-    lists = (settings.remove_existing_spam_headers_maps, settings.spam_subject_tag2_maps)
-    judge = _Judge(Findings.of(message, verdict, settings), not all(maps.is_fixed for maps in lists))
+    judge = _Judge(Findings.of(message, verdict, settings), Ratings(verdict.spam_scans, settings), asks_each(settings))
     fates = [judge.fate(number, policy) for number, policy in enumerate(recipients)]
     if not can_split:
         fates = _with_common_edits(fates)
@@ -96,16 +104,17 @@ class _Judge:
     """
 
     findings: Findings
+    ratings: Ratings
     asks_each: bool
     edits: dict[object, HeaderEdits] = field(default_factory=dict)
 
     def fate(self, number: int, policy: RecipientPolicy) -> RecipientDisposition:
         findings = self.findings
         banned = _banned_of(findings.verdict, number, policy)
-        score = None if policy.bypass.spam else findings.verdict.spam_score
-        categories = _categories(findings, policy, banned, score)
+        rating = self.ratings.of(number, policy)
+        categories = _categories(findings, policy, banned, rating, self.ratings.scans_of(number))
         blocking, destiny, is_soft = _blocking(findings, policy, categories)
-        quarantine = _quarantine(findings.settings, policy, blocking or categories[0], destiny, score)
+        quarantine = _quarantine(findings.settings, policy, blocking or categories[0], destiny, rating)
         main = categories[0].major
         return RecipientDisposition(
             recipient=policy.recipient,
@@ -114,12 +123,12 @@ class _Judge:
             destiny=destiny,
             reply=self._reply(blocking, destiny, banned, is_soft=is_soft) if blocking else None,
             next_hops=policy.next_hops,
-            edits=_NO_EDITS if blocking else self._edits(policy, categories, score, banned, bool(quarantine)),
+            edits=_NO_EDITS if blocking else self._edits(policy, categories, rating, banned, bool(quarantine)),
             quarantine=quarantine,
             is_local=policy.is_local,
             is_tagged=main >= Category.UNCHECKED or (policy.is_local and main >= Category.SPAMMY),
-            score=score,
-            suppresses_bounce=_bounce_suppression(findings, policy, blocking, banned, score) if blocking else "",
+            score=rating.score,
+            suppresses_bounce=_bounce_suppression(findings, policy, blocking, banned, rating) if blocking else "",
         )
 
     def _reply(self, blocking: ContentsCategory, destiny: Destiny, banned: Banned | None, *, is_soft: bool) -> Reply:
@@ -134,16 +143,16 @@ class _Judge:
         self,
         policy: RecipientPolicy,
         categories: tuple[ContentsCategory, ...],
-        score: float | None,
+        rating: Rating,
         banned: Banned | None,
         is_quarantined: bool,
     ) -> HeaderEdits:
         short = banned.reason if banned else ""
         own = policy.address if self.asks_each else None
-        key = (own, policy.is_local, policy.bypass, policy.tag, policy.tag2, categories, score, short, is_quarantined)
+        key = (own, policy.is_local, policy.bypass, policy.tag, policy.tag2, categories, rating, short, is_quarantined)
         if key not in self.edits:
             self.edits[key] = edits_for(
-                self.findings, policy, categories, score, banned=short, is_quarantined=is_quarantined
+                self.findings, policy, categories, rating, banned=short, is_quarantined=is_quarantined
             )
         return self.edits[key]
 
@@ -156,7 +165,8 @@ class _Judge:
             return ()
         majors = {category.major for fate in fates for category in fate.categories}
         banned = next((b.reason for b in self.findings.verdict.banned if b), "")
-        return quarantine_fields(self.findings, recipients[kept], majors, fates[kept].score, banned)
+        rating = self.ratings.of(kept, recipients[kept])
+        return quarantine_fields(self.findings, recipients[kept], majors, rating, banned)
 
 
 # --- scanners that failed
@@ -174,6 +184,10 @@ def _insist_on_scans(
         verdict.is_infected and _all_lose_it(settings, recipients)
     ):
         raise _processing_error(message, "spam_scan FAILED: A SPAM SCANNER FAILED")
+    if (why := why_put_off(verdict.spam_scans, recipients, settings)) and not (
+        verdict.is_infected and _all_lose_it(settings, recipients)
+    ):
+        raise TemporaryFailure(Reply(451, "4.7.1", f"{why}, id={message.ids.log_id}"))
 
 
 def _all_lose_it(settings: Settings, recipients: Sequence[RecipientPolicy]) -> bool:
@@ -197,7 +211,11 @@ def _banned_of(verdict: Verdict, number: int, policy: RecipientPolicy) -> Banned
 
 
 def _categories(
-    findings: Findings, policy: RecipientPolicy, banned: Banned | None, score: float | None
+    findings: Findings,
+    policy: RecipientPolicy,
+    banned: Banned | None,
+    rating: Rating,
+    scans: Sequence[SpamScan],
 ) -> tuple[ContentsCategory, ...]:
     """The categories of this mail for this recipient, in descending order; the last is always CLEAN."""
     verdict = findings.verdict
@@ -206,22 +224,22 @@ def _categories(
         found.add(ContentsCategory(Category.VIRUS))
     if banned:
         found.add(ContentsCategory(Category.BANNED))
-    if verdict.unchecked or verdict.virus_scans or verdict.spam_scans:
-        found |= _unchecked(verdict, policy)
+    if verdict.unchecked or verdict.virus_scans or scans:
+        found |= _unchecked(verdict, policy, scans)
     if verdict.header_defects and not policy.bypass.header:
         found |= _bad_header(verdict)
     if 0 < policy.size_limit < findings.message.content.size:
         found.add(ContentsCategory(Category.OVERSIZED))
-    if score is not None:
-        found |= _spam(policy, score)
-    return (*sorted(found, reverse=True), *(() if _CLEAN_TAG in found else _CLEAN)) if found else _CLEAN
+    if rating is not UNRATED:
+        found |= spam_categories(policy, rating)
+    return (*sorted(found, reverse=True), *(() if CLEAN_TAG in found else _CLEAN)) if found else _CLEAN
 
 
-def _unchecked(verdict: Verdict, policy: RecipientPolicy) -> set[ContentsCategory]:
+def _unchecked(verdict: Verdict, policy: RecipientPolicy, spam: Sequence[SpamScan]) -> set[ContentsCategory]:
     minors = {u.minor for u in verdict.unchecked if u.minor == _AMBIGUOUS or not policy.bypass.virus}
     if not policy.bypass.virus and any(s.error and s.on_failure is OnFailure.UNCHECKED for s in verdict.virus_scans):
         minors.add(0)
-    if not policy.bypass.spam and any(s.error and s.on_failure is OnFailure.UNCHECKED for s in verdict.spam_scans):
+    if not policy.bypass.spam and any(s.error and s.on_failure is OnFailure.UNCHECKED for s in spam):
         minors.add(0)
     return {ContentsCategory(Category.UNCHECKED, minor) for minor in minors}
 
@@ -230,17 +248,6 @@ def _bad_header(verdict: Verdict) -> set[ContentsCategory]:
     """Of all defects the highest minor counts; a MIME error is kept beside it."""
     minors = {defect.minor for defect in verdict.header_defects}
     return {ContentsCategory(Category.BADH, minor) for minor in {max(minors), *({_MIME} & minors)}}
-
-
-def _spam(policy: RecipientPolicy, score: float) -> set[ContentsCategory]:
-    found = set()
-    if policy.tag is None or score >= policy.tag:  # no tag level: always tagged
-        found.add(_CLEAN_TAG)
-    if policy.tag2 is not None and score >= policy.tag2:
-        found.add(ContentsCategory(Category.SPAMMY))
-    if policy.kill is not None and score >= policy.kill:
-        found.add(ContentsCategory(Category.SPAM))
-    return found
 
 
 # --- destinies
@@ -296,14 +303,14 @@ def _bounce_suppression(
     policy: RecipientPolicy,
     blocking: ContentsCategory,
     banned: Banned | None,
-    score: float | None,
+    rating: Rating,
 ) -> str:
     """Why the sender of this must not be told, "" when he may be: he is probably not who sent it."""
     if blocking.major is Category.VIRUS and _fakes_sender(findings):
         return "INFECTED"
     if banned and banned.rule_value.startswith("DISCARD"):
         return f"BANNED:{banned.rule_value}"
-    if score is not None and policy.dsn_cutoff is not None and score >= policy.dsn_cutoff:
+    if is_beyond_answering(rating, policy, findings.message.envelope, findings.settings):
         return "SPAM"
     return ""
 
@@ -319,7 +326,7 @@ def _fakes_sender(findings: Findings) -> bool:
 
 
 def _quarantine(
-    settings: Settings, policy: RecipientPolicy, category: ContentsCategory, destiny: Destiny, score: float | None
+    settings: Settings, policy: RecipientPolicy, category: ContentsCategory, destiny: Destiny, rating: Rating
 ) -> tuple[QuarantineTarget, ...]:
     """Where a copy is kept for this recipient: () when the category has no method or the recipient no quarantine."""
     if destiny is Destiny.TEMPFAIL or category.major < Category.BADH:
@@ -327,8 +334,7 @@ def _quarantine(
     method, maps = _quarantine_settings(settings, category.major)
     if not method:
         return ()
-    cutoff = policy.quarantine_cutoff
-    if category.major is Category.SPAM and cutoff is not None and score is not None and score >= cutoff:
+    if category.major is Category.SPAM and is_beyond(rating, policy.quarantine_cutoff):
         return ()
     to = maps.find(policy.address)
     if not isinstance(to, str) or not to:

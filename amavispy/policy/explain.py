@@ -25,8 +25,9 @@ from amavispy.policy.settings import BannedRule, ClientRule, ScannerSpec, Settin
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 _EVERY_ADDRESS = ("*", "0.0.0.0", "::")
 _UNITS = ((3600, "h"), (60, "m"))
+_OF_SENDERS = ("whitelist_sender_maps", "blacklist_sender_maps", "spam_dsn_cutoff_level_bysender_maps")
 # These lists are asked about other things than recipients, so a recipient does not answer them.
-_NOT_OF_RECIPIENTS = frozenset({"viruses_that_fake_sender_maps"})
+_NOT_OF_RECIPIENTS = frozenset({"viruses_that_fake_sender_maps", *_OF_SENDERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +205,11 @@ def _table(table: Any) -> Any:
         case Constant():
             return table.value
         case Hash():
-            return dict(table.mapping)
+            return {key: written(value) for key, value in table.mapping.items()}
         case AccessList():
             return list(table.entries)
         case RegexpList():
-            return {"regexp": [list(entry) for entry in table.entries]}
+            return {"regexp": [[pattern, written(value)] for pattern, value in table.entries]}
     return str(table)
 
 

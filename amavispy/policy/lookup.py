@@ -25,7 +25,7 @@ _LABELS = 127  # RFC 1035 3.1: 255 octets hold no more; keeps hostile domains li
 
 
 class Table(Protocol):
-    """Anything that may stand in a lookup list."""
+    """Anything that may stand in a lookup list. One that may know several answers has `find_all(address)` too."""
 
     def find(self, address: Address) -> Any | None:
         """The answer for this address, or None for no opinion."""
@@ -67,6 +67,11 @@ class Hash:
             if value is not None:
                 return _expanded(value, address.parts)
         return None
+
+    def find_all(self, address: Address) -> list[Any]:
+        """The values of every key that matches, the most specific first."""
+        found = (self._entries.get(key) for key in address.keys)
+        return [_expanded(value, address.parts) for value in found if value is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,11 @@ class RegexpList:
                 return _expanded(value, match.groups(""))
         return None
 
+    def find_all(self, address: Address) -> list[Any]:
+        """The values of every pattern that is found."""
+        found = ((pattern.search(address.path), value) for pattern, value in self._patterns)
+        return [_expanded(value, match.groups("")) for match, value in found if match]
+
 
 @dataclass(frozen=True, slots=True)
 class LookupList:
@@ -152,6 +162,16 @@ class LookupList:
             if answer is not None:
                 return answer
         return None
+
+    def find_all(self, address: Address) -> list[Any]:
+        """Every defined answer of every table, in order."""
+        answers: list[Any] = []
+        for table in self.tables:
+            if several := getattr(table, "find_all", None):
+                answers += several(address)
+            elif (answer := table.find(address)) is not None:
+                answers.append(answer)
+        return answers
 
 
 def is_true(answer: Any) -> bool:

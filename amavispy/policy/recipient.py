@@ -9,18 +9,22 @@ In goes the envelope and the settings of its policy bank, out comes one Recipien
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from amavispy.mail.address import Address
 from amavispy.mail.envelope import Envelope, Recipient
+from amavispy.mail.message import Content
 from amavispy.mail.next_hop import NextHop
 from amavispy.mail.verdict import Category
 from amavispy.policy.lookup import LookupList, is_true
+from amavispy.policy.sender_lists import NEUTRAL, SenderLists, SenderOpinion, has_lists
 from amavispy.policy.settings import Settings
 
 _log = logging.getLogger("amavispy.policy")
 _NOBODY = Address.of("")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@.+=~#&%!*'-]{0,254}")
 _NO_LOVES: frozenset[Category] = frozenset()
 
 
@@ -39,7 +43,8 @@ class RecipientPolicy:
     """One recipient and all that the lists say of it.
 
     `loves`: categories checked but passed (spam lovers love SPAM and SPAMMY). Levels are spam scores, None when no list
-    has an opinion. `size_limit` in octets, 0 for none. `next_hops` are tried in order.
+    has an opinion. `size_limit` in octets, 0 for none. `next_hops` are tried in order. `spam_user`: whose preferences
+    spamd shall apply, "" for its own. `sender`: what the recipient's white-, black- and score lists say.
     """
 
     recipient: Recipient
@@ -53,16 +58,26 @@ class RecipientPolicy:
     dsn_cutoff: float | None
     quarantine_cutoff: float | None
     size_limit: int
+    tag3: float | None
+    spam_user: str
     next_hops: tuple[NextHop, ...]
+    sender: SenderOpinion = NEUTRAL
 
 
-_Answers = tuple[Checks, frozenset[Category], float | None, float | None, float | None, float | None, float | None, int]
+_Level = float | None
+_Answers = tuple[Checks, frozenset[Category], _Level, _Level, _Level, _Level, _Level, int, _Level, str]
 
 
-def recipient_policies(envelope: Envelope, settings: Settings) -> tuple[RecipientPolicy, ...]:
-    """One policy a recipient, in the envelope's order."""
+def recipient_policies(
+    envelope: Envelope, settings: Settings, content: Content | None = None
+) -> tuple[RecipientPolicy, ...]:
+    """One policy a recipient, in the envelope's order. Without the content nobody knows what its From field says."""
     shared = _answers(settings, _NOBODY) if _is_same_for_all(settings) else None
-    return tuple([_policy(recipient, settings, shared) for recipient in envelope.recipients])
+    policies = [_policy(recipient, settings, shared) for recipient in envelope.recipients]
+    if content is not None and has_lists(settings):
+        lists = SenderLists(envelope.sender, content, settings)
+        return tuple([_with_opinion(policy, lists.opinion(policy.address)) for policy in policies])
+    return tuple(policies)
 
 
 def address_for(path: str, settings: Settings) -> Address:
@@ -79,6 +94,10 @@ def _policy(recipient: Recipient, settings: Settings, shared: _Answers | None) -
     address = address_for(recipient.address, settings)
     answers = shared or _answers(settings, address)
     return RecipientPolicy(recipient, address, is_local(address, settings), *answers, settings.forward_method)
+
+
+def _with_opinion(policy: RecipientPolicy, opinion: SenderOpinion) -> RecipientPolicy:
+    return policy if opinion is NEUTRAL else replace(policy, sender=opinion)
 
 
 def _lists(settings: Settings) -> tuple[LookupList, ...]:
@@ -98,6 +117,8 @@ def _lists(settings: Settings) -> tuple[LookupList, ...]:
         settings.spam_dsn_cutoff_level_maps,
         settings.spam_quarantine_cutoff_level_maps,
         settings.message_size_limit_maps,
+        settings.spam_tag3_level_maps,
+        settings.sa_username_maps,
     )
 
 
@@ -109,9 +130,9 @@ def _answers(settings: Settings, address: Address) -> _Answers:
     """What all lists but local_domains_maps say for the address."""
     found = [lookup.find(address) for lookup in _lists(settings)]
     bypass = Checks(*(is_true(answer) for answer in found[:4]))
-    tag, tag2, kill, dsn, quarantine, size = (_number(answer) for answer in found[9:])
+    tag, tag2, kill, dsn, quarantine, size, tag3 = (_number(answer) for answer in found[9:16])
     limit = settings.smtpd_message_size_limit if size is None else int(size)
-    return bypass, _loves(found[4:9]), tag, tag2, kill, dsn, quarantine, limit
+    return bypass, _loves(found[4:9]), tag, tag2, kill, dsn, quarantine, limit, tag3, _user(found[16])
 
 
 def _loves(found: list[Any]) -> frozenset[Category]:
@@ -128,6 +149,15 @@ def _loves(found: list[Any]) -> frozenset[Category]:
         Category.BADH: bad_header,
     }
     return frozenset(category for category, is_loved in wanted.items() if is_loved)
+
+
+def _user(answer: Any) -> str:
+    """A user's name, perhaps made of a stranger's address: what could be a path or a second line is none."""
+    name = answer if isinstance(answer, str) else ""
+    if name and (not _USER.fullmatch(name) or ".." in name):
+        _log.debug("sa_username_maps answers %r, which is no name of a user; ignored", name)
+        return ""
+    return name
 
 
 def _number(answer: Any) -> float | None:

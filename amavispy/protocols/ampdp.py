@@ -252,9 +252,10 @@ def _edits(headers: Headers, edits: HeaderEdits) -> list[tuple[str, Sequence[str
     Every field is inserted at the top, so the topmost comes last.
     """
     lines: list[tuple[str, Sequence[str]]] = []
-    for name in sorted(edits.remove):
-        fields = headers.all(name.encode("utf-8", "surrogateescape"))
-        lines += [("delheader", (str(i), _name(field))) for i, field in reversed(list(enumerate(fields, 1)))]
+    for name in sorted({*edits.remove, *(name for name, _ in edits.remove_at)}):
+        fields = enumerate(headers.all(name.encode("utf-8", "surrogateescape")), 1)
+        gone = [(i, field) for i, field in fields if name in edits.remove or (name, i) in edits.remove_at]
+        lines += [("delheader", (str(i), _name(field))) for i, field in reversed(gone)]
     if edits.subject_tag:
         lines += _subjects(headers.all(b"Subject"), edits.subject_tag)
     lines += [("insheader", ("0", name, value)) for name, value in reversed(edits.prepend)]

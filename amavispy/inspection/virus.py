@@ -1,184 +1,95 @@
-"""Virus - scanning a mail with clamd.
+"""Virus - the virus scanners that are daemons: what each is sent, and how.
 
-Over a Unix socket clamd gets descriptors: the spool file's, or memory files; over TCP the octets. A few are under way
-at a time, however many there are. The connection is kept for the next mail (IDSESSION); when it breaks before all
-answers are there, for clamd was restarted perhaps, it is made anew once.
+clamd gets descriptors over a Unix socket (the spool file's, or memory files) and octets over TCP, several requests
+under way at a time. SAVDI (SSSP) gets octets, or paths when it shall read files itself. SAVAPI and daemons asked by a
+line get paths. An ICAP server gets octets. Connections, time and fail-over are the same for all: `daemon_scanner`.
 
-**Failures:** none after the start: what goes wrong is the VirusScan's `error`, and never means clean. A finding
-outweighs an error. At the start ValueError for an improper address.
+**Failures:** at the start ValueError for an improper address or pattern; afterwards as `daemon_scanner` says.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections import deque
+from collections.abc import Sequence
 
-from amavispy.inspection.wire import Buffer, DaemonAddress, Lost, Wire, lost
-from amavispy.inspection.workload import Mail, Scannable, what_clamd_needs
+from amavispy.inspection.daemon_scanner import DaemonScanner
+from amavispy.inspection.part_files import PartFiles
+from amavispy.inspection.wire import Buffer, DaemonAddress, Wire, lost
+from amavispy.inspection.workload import Mail, Scannable, everything, what_clamd_needs
 from amavispy.mail.message import Octets
-from amavispy.mail.verdict import VirusScan
 from amavispy.policy.settings import ScannerSpec
-from amavispy.protocols.clamd import Answer, ClamdError, ClamdSession
-
-_WINDOW = 8  # requests under way at a time; their answers fit into any socket buffer
-
-_IDLE_LIMIT = 30.0  # seconds; behind a firewall an older connection may be gone without a word
-
-
-class _Link:
-    """A connection to clamd, where its session stands, and until when it may be used again."""
-
-    __slots__ = ("good_until", "session", "wire")
-
-    def __init__(self, address: DaemonAddress) -> None:
-        self.wire = Wire(address)
-        self.session = ClamdSession()
-        self.good_until = 0.0
+from amavispy.protocols.clamd import ClamdSession
+from amavispy.protocols.icap import IcapService, IcapSession
+from amavispy.protocols.line_daemon import LineDaemonSession, Reading, questions
+from amavispy.protocols.savapi import SavapiSession
+from amavispy.protocols.scanner_talk import Sample
+from amavispy.protocols.sssp import SsspSession
 
 
-class ClamdScanner:
-    """One clamd, with the connection that is idle now. Made before the fork, it connects in the worker."""
-
-    def __init__(self, spec: ScannerSpec) -> None:
-        self.spec = spec
-        self._address = DaemonAddress.parse(spec.address)
-        self._idle: _Link | None = None
-
-    def start(self, mail: Mail, ends_at: float) -> ClamdDialogue:
-        """Begin scanning: as much as possible is sent at once."""
-        dialogue = ClamdDialogue(self, what_clamd_needs(mail), ends_at)
-        dialogue.begin(self._recent_link())
-        return dialogue
-
-    def connect(self) -> _Link:
-        return _Link(self._address)
-
-    def keep(self, link: _Link) -> None:
-        """Keep the connection of a finished dialogue for the next one."""
-        if self._idle:
-            self._idle.wire.close()
-        link.good_until = time.monotonic() + _IDLE_LIMIT
-        self._idle = link
-
-    def _recent_link(self) -> _Link | None:
-        link, self._idle = self._idle, None
-        if link and time.monotonic() > link.good_until:
-            link.wire.close()
-            return None
-        return link
+def clamd_scanner(spec: ScannerSpec) -> DaemonScanner[ClamdSession, Scannable]:
+    return DaemonScanner(spec, what_clamd_needs, lambda _: ClamdSession(), _ask_clamd)
 
 
-class ClamdDialogue:
-    """The scan of one mail by one clamd."""
+def sssp_scanner(spec: ScannerSpec, files: PartFiles) -> DaemonScanner[SsspSession, Sample]:
+    def items(mail: Mail) -> Sequence[Sample]:
+        return _paths(files, mail) if spec.inquiry.sends == "paths" else _samples(mail)
 
-    __slots__ = ("_error", "_is_reused", "_link", "_names", "_objects", "_pending", "_scanner", "ends_at")
-
-    def __init__(self, scanner: ClamdScanner, objects: list[Scannable], ends_at: float) -> None:
-        self.ends_at = ends_at
-        self._scanner = scanner
-        self._objects = objects
-        self._pending: deque[Scannable] = deque()
-        self._names: list[str] = []
-        self._error = ""
-        self._link: _Link | None = None
-        self._is_reused = False
-
-    @property
-    def interest(self) -> int:
-        return self._link.wire.interest if self._link else 0
-
-    def fileno(self) -> int:
-        assert self._link
-        return self._link.wire.fileno()
-
-    def begin(self, link: _Link | None) -> None:
-        """Ask for everything, on this idle connection or on a new one."""
-        self._pending = deque(self._objects)
-        self._is_reused = link is not None
-        try:
-            self._link = link = link or self._scanner.connect()
-        except Lost as error:
-            self._error = str(error)
-            return
-        try:
-            self._ask(link)
-            link.wire.send()  # the error it may return comes again when the answer is awaited
-        except Lost as error:
-            self._lost(link, error)
-
-    def work_here(self) -> None:
-        """Nothing: clamd works there."""
-
-    def advance(self) -> None:
-        link = self._link
-        if link is None:
-            return
-        try:
-            self._exchange(link)
-        except (Lost, ClamdError) as error:
-            self._lost(link, error)
-
-    def expire(self) -> None:
-        if self._link:
-            self._link.wire.close()
-            self._link, self._error = None, "no answer in time"
-
-    def close(self) -> None:
-        if self._link:
-            self._link.wire.close()
-
-    def result(self) -> VirusScan:
-        spec = self._scanner.spec
-        names = tuple(dict.fromkeys(self._names))
-        return VirusScan(spec.name, names, bool(names), "" if names else self._error, spec.on_failure)
-
-    def _exchange(self, link: _Link) -> None:
-        octets = link.wire.pump()
-        if octets is None:
-            return
-        if not octets:
-            raise ClamdError("clamd closed the connection")
-        for answer in link.session.receive(octets):
-            self._note(answer)
-        if self._pending:
-            self._ask(link)
-        elif not link.session.outstanding:
-            self._finish(link)
-
-    def _ask(self, link: _Link) -> None:
-        while self._pending and link.session.outstanding < _WINDOW:
-            scannable = self._pending.popleft()
-            if not link.wire.address.path:
-                before, behind = link.session.ask_stream(scannable.size)
-                link.wire.queue(before, scannable.top, _buffer(scannable.octets), behind)
-            elif scannable.descriptor is not None:
-                link.wire.send_descriptor(link.session.ask_descriptor(), scannable.descriptor)
-            else:
-                _send_in_memory_file(link, scannable)
-
-    def _note(self, answer: Answer) -> None:
-        if answer.name:
-            self._names.append(answer.name)
-        self._error = self._error or answer.error
-
-    def _finish(self, link: _Link) -> None:
-        self._link = None
-        if self._error:
-            link.wire.close()
-        else:
-            self._scanner.keep(link)
-
-    def _lost(self, link: _Link, error: Exception) -> None:
-        link.wire.close()
-        self._link = None
-        if self._is_reused and not self._error:  # not clamd's word on this mail, but the end of an old connection
-            self.begin(None)
-        else:
-            self._error = self._error or str(error)
+    return DaemonScanner(spec, items, lambda _: SsspSession(), lambda _, session, item: session.ask(item))
 
 
-def _send_in_memory_file(link: _Link, scannable: Scannable) -> None:
+def savapi_scanner(spec: ScannerSpec, files: PartFiles) -> DaemonScanner[SavapiSession, Sample]:
+    def new_session(_: DaemonAddress) -> SavapiSession:
+        return SavapiSession(spec.inquiry.product, max(1, int(spec.timeout)))
+
+    return DaemonScanner(
+        spec, lambda mail: _paths(files, mail), new_session, lambda _, session, item: session.ask(item)
+    )
+
+
+def icap_scanner(spec: ScannerSpec) -> DaemonScanner[IcapSession, Sample]:
+    inquiry = spec.inquiry
+
+    def new_session(address: DaemonAddress) -> IcapSession:
+        authority = "localhost" if address.path else address.text
+        return IcapSession(IcapService(authority, inquiry.service, inquiry.method))
+
+    return DaemonScanner(spec, _samples, new_session, lambda _, session, item: session.ask(item))
+
+
+def line_daemon_scanner(spec: ScannerSpec, files: PartFiles) -> DaemonScanner[LineDaemonSession, Sample]:
+    inquiry = spec.inquiry
+    reading = Reading.of(inquiry.infected, inquiry.clean, inquiry.names)
+
+    def items(mail: Mail) -> Sequence[Sample]:
+        written = files.of(mail)
+        return questions(inquiry.query, written.directory, written.names)
+
+    def new_session(_: DaemonAddress) -> LineDaemonSession:
+        return LineDaemonSession(reading, keeps_open=inquiry.ends == "line")
+
+    return DaemonScanner(spec, items, new_session, lambda _, session, item: session.ask(item))
+
+
+def _samples(mail: Mail) -> list[Sample]:
+    return [Sample(scannable.number, _buffer(scannable.octets)) for scannable in everything(mail)]
+
+
+def _paths(files: PartFiles, mail: Mail) -> list[Sample]:
+    written = files.of(mail)
+    return [Sample(int(name[1:]), path=f"{written.directory}/{name}") for name in written.names]
+
+
+def _ask_clamd(wire: Wire, session: ClamdSession, scannable: Scannable) -> None:
+    if not wire.address.path:
+        before, behind = session.ask_stream(scannable.size, scannable.number)
+        wire.queue(before, scannable.top, _buffer(scannable.octets), behind)
+    elif scannable.descriptor is not None:
+        wire.send_descriptor(session.ask_descriptor(scannable.number), scannable.descriptor)
+    else:
+        _send_in_memory_file(wire, session, scannable)
+
+
+def _send_in_memory_file(wire: Wire, session: ClamdSession, scannable: Scannable) -> None:
     try:
         descriptor = os.memfd_create("mail", os.MFD_CLOEXEC)
     except OSError as error:
@@ -186,7 +97,7 @@ def _send_in_memory_file(link: _Link, scannable: Scannable) -> None:
     try:
         for octets in (scannable.top, scannable.octets):
             _write(descriptor, octets)
-        link.wire.send_descriptor(link.session.ask_descriptor(), descriptor)
+        wire.send_descriptor(session.ask_descriptor(scannable.number), descriptor)
     finally:
         os.close(descriptor)
 

@@ -6,7 +6,7 @@ the lines it is known to recognise gets a Received line in front, as the next re
 go to it as well where its reading may differ from ours or ends before ours: what our own decoders unpacked, and every
 part when one is ambiguous or undecipherable. How many there may be is the decoder's limit.
 
-YARA gets the mail and every decoded part, packed and unpacked.
+The others get the mail and every decoded part, packed and unpacked.
 
 **Failures:** none.
 """
@@ -28,15 +28,33 @@ _RECEIVED = b"Received: by localhost\r\n"
 
 
 class Scannable(NamedTuple):
-    """Octets to scan. `descriptor`, when not None, is a file of exactly these; `top` is to stand in front of them."""
+    """Octets to scan. `descriptor`, when not None, is a file of exactly these; `top` is to stand in front of them.
+
+    `number` is that of the part, 0 for the mail as it came in.
+    """
 
     octets: Octets | memoryview
     descriptor: int | None = None
     top: bytes = b""
+    number: int = 0
 
     @property
     def size(self) -> int:
         return len(self.top) + len(self.octets)
+
+
+@dataclass(frozen=True, slots=True)
+class SpamTask:
+    """What spam scanners are told besides. `users`: one a recipient, "" for none, None: wants no spam check; () for
+    nobody has any. `body_limit`: octets of the body that are looked at, 0 for all. `bank`: the policy banks' names.
+    """
+
+    users: tuple[str | None, ...] = ()
+    body_limit: int = 400 * 1024
+    bank: str = ""
+
+
+_ANY_SPAM_TASK = SpamTask()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,7 @@ class Mail:
     content: Content
     parts: tuple[Part, ...]
     envelope: Envelope
+    spam: SpamTask = _ANY_SPAM_TASK
 
 
 def everything(mail: Mail) -> list[Scannable]:
@@ -75,7 +94,7 @@ def _unpacked_by_us(parts: Sequence[Part]) -> Iterator[Part]:
 
 
 def _decoded(parts: Iterable[Part]) -> Iterator[Scannable]:
-    return (Scannable(part.octets) for part in parts if part.octets)
+    return (Scannable(part.octets, number=part.number) for part in parts if part.octets)
 
 
 def _is_mime_container(part: Part) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yara_x
 
+from amavispy.inspection.findings import Findings
 from amavispy.inspection.workload import Mail, everything
 from amavispy.mail.message import Octets
 from amavispy.mail.verdict import VirusScan
@@ -49,14 +50,13 @@ class YaraScanner:
 class YaraWork:
     """The scan of one mail; done at once by `work_here`, there is nothing to wait for."""
 
-    __slots__ = ("_error", "_mail", "_names", "_scanner", "ends_at")
+    __slots__ = ("_findings", "_mail", "_scanner", "ends_at")
 
     def __init__(self, scanner: YaraScanner, mail: Mail, ends_at: float) -> None:
         self.ends_at = ends_at
         self._scanner = scanner
         self._mail = mail
-        self._names: list[str] = []
-        self._error = ""
+        self._findings = Findings()
 
     @property
     def interest(self) -> int:
@@ -76,22 +76,21 @@ class YaraWork:
 
     def work_here(self) -> None:
         try:
-            for octets, descriptor, _ in everything(self._mail):
+            for octets, descriptor, _, number in everything(self._mail):
                 if time.monotonic() >= self.ends_at:
-                    self._error = "out of time"
+                    self._findings.failed("out of time")
                     return
-                self._names += self._scanner.matches(octets, descriptor)
+                for name in self._scanner.matches(octets, descriptor):
+                    self._findings.found(name, number)
         except yara_x.ScanError as error:
-            self._error = str(error)
+            self._findings.failed(str(error))
         except OSError as error:
             if error.errno is None:  # the worker's alarm
                 raise
-            self._error = str(error)
+            self._findings.failed(str(error))
 
     def result(self) -> VirusScan:
-        spec = self._scanner.spec
-        names = tuple(dict.fromkeys(self._names))
-        return VirusScan(spec.name, names, bool(names), "" if names else self._error, spec.on_failure)
+        return self._findings.scan(self._scanner.spec)
 
 
 def _as_bytes(octets: Octets | memoryview) -> bytes:

@@ -14,25 +14,17 @@ What is no answer at all (no number, a number never asked, too long) raises Clam
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from amavispy.protocols.scanner_talk import UNKNOWN, Answer, Buffer, ScannerError, readable
+
+_WINDOW = 8  # requests under way at a time; their answers fit into any socket buffer
 _LINE_LIMIT = 16_384
 # `7: fd[12]: Eicar-Signature FOUND`, `7: stream: OK`, `7: INSTREAM size limit exceeded. ERROR`
 _ANSWER = re.compile(rb"(\d{1,18}): (?:(?:fd\[-?\d+\]|stream): )?(?:(.*) (FOUND|ERROR)|(OK))", re.S)
-_UNPRINTABLE = re.compile(r"[^\x21-\x7e]+")
 
 
-class ClamdError(Exception):
+class ClamdError(ScannerError):
     """The peer does not speak clamd's protocol, or not any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What clamd says of request `number`: infected with `name`, failed with `error`, or (both empty) clean."""
-
-    number: int
-    name: str = ""
-    error: str = ""
 
 
 class ClamdSession:
@@ -40,9 +32,11 @@ class ClamdSession:
 
     __slots__ = ("_asked", "_input", "_open")
 
+    is_spent = False
+
     def __init__(self) -> None:
         self._asked = 0
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}  # request -> the part it is about
         self._input = b""
 
     @property
@@ -50,21 +44,35 @@ class ClamdSession:
         """How many requests have no answer yet."""
         return len(self._open)
 
-    def ask_descriptor(self) -> bytes:
+    @property
+    def takes_more(self) -> bool:
+        return len(self._open) < _WINDOW
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._open)
+
+    def ask_descriptor(self, part: int | None = None) -> bytes:
         """The command for scanning the file whose descriptor is sent in the same packet (FILDES; Unix sockets only)."""
-        return self._next() + b"zFILDES\0\0"  # the second NUL is the dummy character the descriptor belongs to
+        return self._next(part) + b"zFILDES\0\0"  # the second NUL is the dummy character the descriptor belongs to
 
-    def ask_stream(self, size: int) -> tuple[bytes, bytes]:
+    def ask_stream(self, size: int, part: int | None = None) -> tuple[bytes, bytes]:
         """What stands before and behind `size` octets to be scanned (INSTREAM, in one chunk)."""
-        return self._next() + b"zINSTREAM\0" + size.to_bytes(4, "big"), b"\0\0\0\0"
+        return self._next(part) + b"zINSTREAM\0" + size.to_bytes(4, "big"), b"\0\0\0\0"
 
-    def _next(self) -> bytes:
+    def take_output(self) -> list[Buffer]:
+        """Nothing: the commands above are sent as they are made, some with a descriptor."""
+        return []
+
+    def _next(self, part: int | None) -> bytes:
         self._asked += 1
-        self._open.add(self._asked)
+        self._open[self._asked] = self._asked if part is None else part
         return b"zIDSESSION\0" if self._asked == 1 else b""
 
     def receive(self, octets: bytes) -> list[Answer]:
-        """The answers that are complete now."""
+        """The answers that are complete now, each with the part it was asked about, else its request's number."""
+        if not octets:
+            raise ClamdError("clamd closed the connection")
         *lines, self._input = (self._input + octets).split(b"\0") if self._input else octets.split(b"\0")
         if len(self._input) > _LINE_LIMIT:
             raise ClamdError("endless answer")
@@ -73,17 +81,12 @@ class ClamdSession:
     def _answer(self, line: bytes) -> Answer:
         match = _ANSWER.fullmatch(line)
         if not match:
-            raise ClamdError(f"unexpected answer: {_readable(line)}")
-        number = int(match[1])
-        if number not in self._open:
-            raise ClamdError(f"answer to request {number}, which was not asked")
-        self._open.discard(number)
+            raise ClamdError(f"unexpected answer: {readable(line)}")
+        request = int(match[1])
+        if request not in self._open:
+            raise ClamdError(f"answer to request {request}, which was not asked")
+        part = self._open.pop(request)
         if match[4]:
-            return Answer(number)
-        text = _readable(match[2]) or "unknown"
-        return Answer(number, name=text) if match[3] == b"FOUND" else Answer(number, error=text)
-
-
-def _readable(octets: bytes) -> str:
-    """Fit for a log line and a header field."""
-    return _UNPRINTABLE.sub(" ", octets[:200].decode("ascii", "replace")).strip()
+            return Answer(part)
+        text = readable(match[2]) or UNKNOWN
+        return Answer(part, name=text) if match[3] == b"FOUND" else Answer(part, error=text)

@@ -55,7 +55,7 @@ def test_every_scanner_answers_in_its_place(tmp_path: Path) -> None:
     with FakeDaemon(ClamdTalk(judge), path=tmp_path / "c") as one, FakeDaemon(says(spamd_response(7.5))) as other:
         yara = ScannerSpec("yara", "yara")
         virus, spam = scan(clamd(one.address), yara, spamd(other.address), mail=MAIL + b"worm")
-    assert virus == (VirusScan("clamd", ("Worm.A",), is_infected=True), VirusScan("yara"))
+    assert virus == (VirusScan("clamd", ("Worm.A",), is_infected=True, parts=(0,)), VirusScan("yara"))
     assert spam == (SpamScan("spamd", 7.5, on_failure=OnFailure.PASS),)
 
 
@@ -177,7 +177,7 @@ def test_a_finding_outweighs_a_failure() -> None:
     with FakeDaemon(half) as daemon:
         spec = clamd(daemon.address)
         found = Scanning([spec]).scan(Content(MAIL), spec_parts, ENVELOPE, (spec,), (), Deadline.after(5))[0][0]
-    assert found == VirusScan("clamd", ("Worm.A",), is_infected=True)
+    assert found == VirusScan("clamd", ("Worm.A",), is_infected=True, parts=(0,))
 
 
 def test_a_slow_reader_gets_a_large_mail_in_full() -> None:

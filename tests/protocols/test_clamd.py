@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from amavispy.protocols.clamd import Answer, ClamdError, ClamdSession
+from amavispy.protocols.clamd import ClamdError, ClamdSession
+from amavispy.protocols.scanner_talk import Answer
 
 
 def test_the_first_request_opens_the_session() -> None:
@@ -51,9 +52,28 @@ def test_answers_may_come_in_any_order() -> None:
     assert session.receive(b"[11]: OK\0") == [Answer(2)]
 
 
+def test_an_answer_is_about_the_part_that_was_asked_for() -> None:
+    session = ClamdSession()
+    session.ask_descriptor(0)
+    session.ask_stream(7, 12)
+    assert session.receive(b"2: stream: X FOUND\x001: fd[9]: OK\0") == [Answer(12, name="X"), Answer(0)]
+
+
+def test_eight_requests_may_be_under_way() -> None:
+    session = ClamdSession()
+    for _ in range(8):
+        assert session.takes_more
+        session.ask_descriptor()
+    assert not session.takes_more
+    session.receive(b"1: fd[9]: OK\0")
+    assert session.takes_more
+    assert session.is_waiting
+
+
 @pytest.mark.parametrize(
     "octets",
     [
+        b"",  # closed
         b"UNKNOWN COMMAND\0",
         b"COMMAND READ TIMED OUT\0",
         b"1: stream: NOT OK\0",

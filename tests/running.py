@@ -136,9 +136,9 @@ class RunningDaemon:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
         return list(json.loads(done.stdout)["processes"])
 
-    def states(self) -> str:
-        """The state letters of all processes."""
-        return "".join(process["state"] for process in self.status())
+    def states(self) -> list[str]:
+        """What all processes are doing, in words."""
+        return [process["state"] for process in self.status()]
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -175,7 +175,7 @@ def test_stopping_tells_a_client_in_the_middle_of_a_mail(sink: Sink) -> None:
         for step in ("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA"):
             talk.ask(step)
         talk.say(b"Subject: half\r\n")
-        wait_until(lambda: "d" in running.states(), "a worker that receives")
+        wait_until(lambda: "receiving data" in running.states(), "a worker that receives")
         running.process.send_signal(signal.SIGTERM)
         assert talk.hear().startswith("421 4.3.2 Service shutting down")
         assert running.process.wait(20) == 0

@@ -70,7 +70,7 @@ class TestAWorkerIsKilled:
         """As amavisd; the mail it leaves in its work directory, we do not: a spool file has no name."""
         with Talk(running.port) as talk:
             begin(talk)
-            os.kill(running.worker("d"), signal.SIGKILL)
+            os.kill(running.worker("receiving data"), signal.SIGKILL)
             assert talk.hear() == ""
         assert running.sink.mails == []
         assert list((running.daemon.home / "tmp").iterdir()) == []
@@ -83,7 +83,7 @@ class TestAWorkerIsKilled:
             begin(talk)
             finish(talk)
             running.sink.reached("eod")
-            os.kill(running.worker("="), signal.SIGKILL)
+            os.kill(running.worker("checking"), signal.SIGKILL)
             assert talk.hear() == ""
         release.set()
         assert next_message(running).startswith("250 ")
@@ -92,7 +92,7 @@ class TestAWorkerIsKilled:
         """As amavisd; its text tells the signal as well, which is nobody's business."""
         with Talk(running.port) as talk:
             begin(talk)
-            os.kill(running.worker("d"), signal.SIGTERM)
+            os.kill(running.worker("receiving data"), signal.SIGTERM)
             assert talk.hear().startswith("421 4.3.2 Service shutting down")
         assert running.sink.mails == []
         assert next_message(running).startswith("250 ")
@@ -104,7 +104,7 @@ class TestAWorkerIsKilled:
             begin(talk)
             finish(talk)
             running.sink.reached("eod")
-            os.kill(running.worker("="), signal.SIGTERM)
+            os.kill(running.worker("checking"), signal.SIGTERM)
             release.set()
             assert talk.hear().startswith("250 2.0.0 from MTA(")
         assert len(running.sink.mails) == 1
@@ -117,13 +117,13 @@ class TestAWorkerIsKilled:
         with Talk(running.port) as talk:
             begin(talk)
             if stage == "in DATA":
-                os.kill(running.worker("d"), signal.SIGHUP)
+                os.kill(running.worker("receiving data"), signal.SIGHUP)
                 finish(talk)
                 release.set()
             else:
                 finish(talk)
                 running.sink.reached("eod")
-                os.kill(running.worker("="), signal.SIGHUP)
+                os.kill(running.worker("checking"), signal.SIGHUP)
                 release.set()
             assert talk.hear().startswith("250 2.0.0 from MTA(")
         assert len(running.sink.mails) == 1

@@ -48,7 +48,10 @@ def make_plan(sources: Sources, *, debug: bool = False) -> Plan:
     _load_codecs()
     journal = Journal(_log_transport(config, debug), config.banks.base.settings)
     journal.install()
-    return Plan(config.server, config.banks, _sessions(config, journal), journal.reopen)
+    server = config.server
+    transport = SmtpTransport(bind_address=server.local_client_bind_address, caches=server.smtp_connection_cache_enable)
+    sessions = _sessions(config, journal, transport)
+    return Plan(server, config.banks, sessions, journal.reopen, transport.close_idle)
 
 
 def _load_codecs() -> None:
@@ -58,9 +61,8 @@ def _load_codecs() -> None:
             codecs.lookup(name)
 
 
-def _sessions(config: Config, journal: Journal) -> Sessions:
+def _sessions(config: Config, journal: Journal, transport: SmtpTransport) -> Sessions:
     server = config.server
-    transport = SmtpTransport(bind_address=server.local_client_bind_address, caches=server.smtp_connection_cache_enable)
     ids = IdIssuer(_release_key(server.release_key_file))
     quarantine = Quarantine(server.quarantinedir, server.quarantine_subdir_levels, transport)
     services = Services(

@@ -49,9 +49,10 @@ class SessionRunner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One configuration, ready to run. `reopen_logs` is called after USR1."""
+    """One configuration, ready to run. `reopen_logs` is called after USR1, `rest` by a worker that has become idle."""
 
     server: ServerSettings
     banks: Banks
     sessions: SessionRunner
     reopen_logs: Callable[[], None]
+    rest: Callable[[], None] = lambda: None

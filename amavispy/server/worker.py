@@ -27,6 +27,7 @@ from amavispy.server.station import Station
 
 _LOG = logging.getLogger("amavispy.server")
 _LEVEL_2 = 15
+_REST_AFTER = 20.0  # seconds without work
 _GOODBYE = Reply(421, "4.3.2", "Service shutting down, closing channel").octets()
 
 
@@ -52,9 +53,14 @@ class Worker:
         setproctitle.setproctitle("amavispy (ch0-avail)")
         self._slot.mark(IDLE)
         inner.say(self._end, inner.FREE)
+        patience = -1.0
         while not self._duty.is_retiring:
-            for descriptor, _ in epoll.poll(-1, 1):  # one event a call: a second one would be stuck behind the first
+            events = epoll.poll(patience, 1)  # one event a call: a second one would be stuck behind the first
+            for descriptor, _ in events:
                 self._on_event(descriptor)
+            if not events:
+                self._station.plan.rest()
+            patience = _REST_AFTER if events else -1.0
         self._slot.mark(LEAVING)
 
     def _on_event(self, descriptor: int) -> None:

@@ -20,13 +20,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from amavispy.deadline import Deadline
-from amavispy.inspection.archives import UNPACKERS, CannotUnpack, Member, Packed, Unpacker
+from amavispy.inspection.archives import is_worth_unpacking
 from amavispy.inspection.budget import Budget, LimitExceeded, Limits
 from amavispy.inspection.file_types import FileTypes
 from amavispy.inspection.mime import MESSAGE_TYPES, Entity, split
 from amavispy.inspection.mime_parameters import bounded, text
+from amavispy.inspection.packed import CannotUnpack, Packed, Remark, Unpacked
+from amavispy.inspection.passwords import Passwords
 from amavispy.inspection.transfer_encodings import IDENTITIES, decode, uuencoded_files
 from amavispy.inspection.tree import Node, Tree
+from amavispy.inspection.unpacking import Unpack, in_process
 from amavispy.mail.message import Content, Octets
 from amavispy.mail.verdict import HeaderDefect, Part, Unchecked
 
@@ -39,6 +42,9 @@ _ODD = re.compile(rb"[^\t\n\r\x20-\x7e]")
 _UU_BEGIN = re.compile(rb"\nbegin +[0-7]{3,4} ")
 _UNPARSED = "Unable to parse, perhaps message contains too many parts"
 _KNOWN_ENCODINGS = frozenset(("base64", "quoted-printable", "x-uuencode", "x-uue", "uuencode"))
+_ALWAYS_MEANT = ("cdf-ms",)  # not the first of a document's types, but what it is
+_TEXTS = frozenset(("asc", "txt", "html"))
+_TEXT = 65_536  # octets of a text in which a password is looked for
 _MINORS = (("U", 0), ("C", 1), ("B", 3))
 _REASONS = {0: "undecipherable", 1: "encrypted", 3: "ambiguous content"}
 
@@ -60,14 +66,24 @@ _Unpack = Callable[[Node], None]
 
 
 class Decoder:
-    """Made once before forking: it holds libmagic and the table of unpackers, and no state of any mail."""
+    """Made once before forking: it holds libmagic and the table of unpackers, and no state of any mail.
+
+    `unpackers` None runs them in this process, without a sandbox. `directory` is where large unpacked parts go.
+    """
 
     def __init__(
-        self, limits: Limits, file_types: FileTypes | None = None, unpackers: Mapping[str, Unpacker] = UNPACKERS
+        self,
+        limits: Limits,
+        file_types: FileTypes | None = None,
+        unpackers: Mapping[str, Unpack] | None = None,
+        passwords: Passwords | None = None,
+        directory: str | None = None,
     ) -> None:
         self.limits = limits
         self.file_types = file_types or FileTypes()
-        self.unpackers = unpackers
+        self.unpackers = in_process() if unpackers is None else unpackers
+        self.passwords = passwords or Passwords()
+        self.directory = directory
 
     def decode(self, content: Content, deadline: Deadline | None = None) -> Decoded:
         """All parts of the mail. `deadline` bounds the work, unpacker by unpacker."""
@@ -81,7 +97,7 @@ class _Decoding:
         self.decoder = decoder
         self.content = content
         self.deadline = deadline
-        self.budget = Budget(decoder.limits, content.size)
+        self.budget = Budget(decoder.limits, content.size, deadline, decoder.directory)
         self.tree = Tree(self.budget)
         self.hold = ""
 
@@ -115,8 +131,7 @@ class _Decoding:
             if not entered:
                 self.budget.enter_level(level)
                 entered = True
-            if self.deadline:
-                self.deadline.check("decoding")
+            self.budget.check_time()
             unpack(node)
 
     # MIME structures
@@ -193,8 +208,7 @@ class _Decoding:
             return self._unpack_message
         if ("asc" in node.short_types or "txt" in node.short_types) and _has_uuencoded(node.octets):
             return self._unpack_uuencoded
-        table = self.decoder.unpackers
-        return self._unpack_archive if any(short in table for short in node.short_types) else None
+        return self._unpack_archive if self._kinds(node) else None
 
     def _unpack_message(self, node: Node) -> None:
         self._add_structure(bytes(node.octets or b""), node)
@@ -206,23 +220,38 @@ class _Decoding:
             child.octets = content
             self.tree.append(child)
 
+    def _kinds(self, node: Node) -> list[str]:
+        """The short types of a node by which there may be something in it: a file can be several things at once."""
+        table, octets = self.decoder.unpackers, node.octets or b""
+        return [short for short in node.short_types if short in table and is_worth_unpacking(short, octets)]
+
     def _unpack_archive(self, node: Node) -> None:
         """Every reading of a file that is several things at once, such as a program with a zip at its end."""
-        packed = Packed(node.octets or b"", node.names)
-        for short in node.short_types:
-            if unpacker := self.decoder.unpackers.get(short):
-                try:
-                    self._add_members(node, unpacker(packed, self.budget))
-                except CannotUnpack as fault:
+        packed = Packed(node.octets or b"", node.names, self.decoder.passwords.for_mail(self._texts))
+        for short in self._kinds(node):
+            try:
+                self._add_members(node, self.decoder.unpackers[short](packed, self.budget))
+            except CannotUnpack as fault:
+                if short in (node.short_types[0], *_ALWAYS_MEANT):
                     node.marked(fault.attributes)
-                    _log.info("Decoding of p%03d (%s) failed, leaving it unpacked: %s", node.number, short, fault)
+                _log.info("Decoding of p%03d (%s) failed, leaving it unpacked: %s", node.number, short, fault)
 
-    def _add_members(self, node: Node, members: Iterator[Member]) -> None:
+    def _add_members(self, node: Node, members: Unpacked) -> None:
         for member in members:
+            if isinstance(member, Remark):
+                node.marked(member.attributes)
+                node.short_types += tuple(short for short in member.types if short not in node.short_types)
+                continue
             child = self.tree.child(node, (), tuple(bounded(name) for name in member.names))
             child.octets = member.octets
             child.attributes = member.attributes
             self.tree.append(child)
+
+    def _texts(self) -> Iterator[str]:
+        """What a reader sees of the mail, where its writer may have put a password."""
+        for node in self.tree.nodes:
+            if node.octets and not _TEXTS.isdisjoint(node.short_types):
+                yield bytes(node.octets[:_TEXT]).decode("utf-8", "replace")
 
     # What is left to say
 

@@ -7,12 +7,12 @@ import io
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
 
 import pytest
 
-from amavispy.inspection.archives import UNPACKERS, CannotUnpack, Member, Packed
+from amavispy.inspection.archives import UNPACKERS
 from amavispy.inspection.budget import Budget, LimitExceeded, Limits
+from amavispy.inspection.packed import CannotUnpack, Member, Packed, Remark, Unpacked, unpacked
 from tests.corpus import build
 
 MEMBERS = {"a.txt": b"alpha" * 20, "dir/b.bin": bytes(range(256)) * 10}
@@ -20,7 +20,15 @@ MEMBERS = {"a.txt": b"alpha" * 20, "dir/b.bin": bytes(range(256)) * 10}
 
 def unpack(kind: str, octets: bytes, *names: str, quota: int = 1 << 24) -> list[Member]:
     limits = Limits(min_expansion_quota=quota, max_expansion_quota=quota, min_expansion_factor=0)
-    return list(UNPACKERS[kind](Packed(octets, names), Budget(limits, 0)))
+    return [found for found in _unpacked(kind, octets, names, limits) if isinstance(found, Member)]
+
+
+def remarks(kind: str, octets: bytes) -> list[Remark]:
+    return [found for found in _unpacked(kind, octets, (), Limits()) if isinstance(found, Remark)]
+
+
+def _unpacked(kind: str, octets: bytes, names: tuple[str, ...], limits: Limits) -> Unpacked:
+    return unpacked(UNPACKERS[kind], Packed(octets, names), Budget(limits, 0))
 
 
 def contents(members: list[Member]) -> dict[str, bytes | None]:
@@ -31,10 +39,10 @@ def until_limit(kind: str, octets: bytes, quota: int) -> tuple[list[Member], str
     """The members that came before the budget was used up, and the text it ended with."""
     limits = Limits(min_expansion_quota=quota, max_expansion_quota=quota, min_expansion_factor=0)
     members: list[Member] = []
-    source: Iterator[Member] = UNPACKERS[kind](Packed(octets, ("x.gz",)), Budget(limits, 0))
     try:
-        for member in source:
-            members.append(member)
+        for found in _unpacked(kind, octets, ("x.gz",), limits):
+            if isinstance(found, Member):
+                members.append(found)
     except LimitExceeded as limit:
         return members, str(limit)
     pytest.fail("the budget was never used up")
@@ -65,10 +73,16 @@ def test_a_bzip2_member_comes_out():
     assert contents(unpack("zip", stored_zip(info))) == {"a": b"content"}
 
 
-def test_an_unsupported_method_is_undecipherable():
+def test_an_lzma_member_comes_out():
     info = zipfile.ZipInfo("a")
     info.compress_type = zipfile.ZIP_LZMA
-    assert unpack("zip", stored_zip(info)) == [Member(("a",), None, "U")]
+    assert contents(unpack("zip", stored_zip(info))) == {"a": b"content"}
+
+
+def test_an_unsupported_method_is_undecipherable():
+    octets = bytearray(stored_zip(zipfile.ZipInfo("a")))
+    octets[8] = octets[octets.find(b"PK\1\2") + 10] = 1  # shrunk
+    assert unpack("zip", bytes(octets)) == [Member(("a",), None, "U")]
 
 
 def test_encrypted_members_show_their_names():

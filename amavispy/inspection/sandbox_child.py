@@ -1,0 +1,165 @@
+"""sandbox_child - the confined process that takes hostile files apart, errand after errand.
+
+It is forked by a worker, gives up what it does not need, and then knows one socket only: an errand with the packed
+part's descriptor comes in, frames of what was found go out. It keeps nothing from one errand to the next. It ends when
+the worker does.
+
+**Failures:** whatever an unpacker does with a hostile file (an error, no memory) is told as "cannot"; a crash or a
+loop is the worker's to see.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import mmap
+import os
+import resource
+import socket
+from collections.abc import Callable, Mapping
+
+import setproctitle
+
+from amavispy.inspection import confinement
+from amavispy.inspection.budget import Budget, LimitExceeded, Limits
+from amavispy.inspection.packed import CannotUnpack, Damaged, Found, Packed, Remark, Way, slices
+from amavispy.inspection.sandbox_frames import (
+    CANNOT,
+    DATA,
+    DONE,
+    END,
+    FOUND,
+    LENGTH,
+    LIMIT,
+    REMARK,
+    Errand,
+    frame,
+    pack_texts,
+)
+
+_SOCKET = 3  # the descriptor the child keeps, besides /dev/null in place of the standard ones
+_ENOUGH = 1 << 16  # octets that are worth a write
+
+
+def main(sock: socket.socket, parent: int, table: Mapping[str, Way], confine: Callable[[], None], title: str) -> None:
+    """Run in a process just forked by `parent`, until the other end of `sock` is closed."""
+    confinement.die_with(parent)
+    logging.disable()
+    gc.freeze()  # what the worker left behind is never finalised: its sockets' numbers may soon be other files
+    sock = _keep_only(sock)
+    setproctitle.setproctitle(f"amavispy ({title})")
+    confine()
+    serve(sock, table)
+
+
+def _keep_only(sock: socket.socket) -> socket.socket:
+    """Close every descriptor but this one: clients, the gateway's line, the mail's file."""
+    null = os.open(os.devnull, os.O_RDWR)
+    kept = os.dup(sock.fileno())
+    for standard in range(_SOCKET):
+        os.dup2(null, standard)
+    os.dup2(kept, _SOCKET)
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.closerange(_SOCKET + 1, most)
+    return socket.socket(fileno=_SOCKET)
+
+
+def serve(sock: socket.socket, table: Mapping[str, Way]) -> None:
+    """Errand after errand. This is the process's one broad except."""
+    outbox = _Outbox(sock)
+    while received := _receive(sock):
+        errand, descriptor = received
+        try:
+            _run(errand, descriptor, table[errand.kind], outbox)
+            outbox.add(DONE)
+        except LimitExceeded as limit:
+            outbox.add(LIMIT, str(limit).encode())
+        except CannotUnpack as fault:
+            outbox.add(CANNOT, pack_texts((fault.attributes, str(fault))))
+        except OSError as fault:
+            if outbox.is_broken:
+                return
+            outbox.add(CANNOT, pack_texts(("U", f"{errand.kind}: {type(fault).__name__}")))
+        except Exception as fault:
+            outbox.add(CANNOT, pack_texts(("U", f"{errand.kind}: {type(fault).__name__}")))
+        os.close(descriptor)
+        outbox.flush()
+
+
+def _receive(sock: socket.socket) -> tuple[Errand, int] | None:
+    """The next errand and its descriptor; None when there will be no more."""
+    octets, descriptors, _, _ = socket.recv_fds(sock, _ENOUGH, 1)
+    if not octets or not descriptors:
+        return None
+    while len(octets) < LENGTH.size or len(octets) < LENGTH.size + LENGTH.unpack_from(octets)[0]:
+        more = sock.recv(_ENOUGH)
+        if not more:
+            return None
+        octets += more
+    return Errand.decode(octets[LENGTH.size :]), descriptors[0]
+
+
+def _run(errand: Errand, descriptor: int, way: Way, outbox: _Outbox) -> None:
+    octets = mmap.mmap(descriptor, errand.size, access=mmap.ACCESS_READ) if errand.size else b""
+    packed = Packed(octets, errand.names, errand.passwords, descriptor)
+    budget = Budget(Limits(files=errand.files, seconds=errand.seconds), 0)
+    budget.quota, budget.left = errand.quota, errand.left
+    members = 0
+    for found in way.unpack(packed, budget):
+        if isinstance(found, Remark):
+            outbox.add(REMARK, pack_texts((found.attributes, found.text, *found.types)))
+            continue
+        outbox.add(FOUND, pack_texts((found.attributes, *found.names)))
+        attributes = _send(found, budget, way.by, outbox) if found.chunks is not None else "-"
+        outbox.add(END, attributes.encode())
+        budget.check_time()
+        members += 1
+        if members > errand.members:  # one more than there may be: the worker says so
+            return
+
+
+def _send(found: Found, budget: Budget, by: str, outbox: _Outbox) -> str:
+    """A member's octets; answers what is to be noted of it at its end."""
+    try:
+        budget.foresee(found.declared, by)
+        for chunk in found.chunks or ():
+            budget.charge(len(chunk), by)
+            for piece in slices(chunk):
+                outbox.add(DATA, piece)
+    except Damaged as damage:
+        return damage.attributes
+    except (LimitExceeded, OSError):
+        raise
+    except Exception:
+        return "U"
+    return ""
+
+
+class _Outbox:
+    """Frames on their way to the worker, gathered until they are worth a write."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.is_broken = False
+        self._sock = sock
+        self._waiting = bytearray()
+
+    def add(self, kind: int, body: bytes | memoryview = b"") -> None:
+        if len(body) >= _ENOUGH:
+            self._waiting += frame(kind, b"")[:1] + LENGTH.pack(len(body))
+            self.flush()
+            self._write(body)
+            return
+        self._waiting += frame(kind, bytes(body))
+        if len(self._waiting) >= _ENOUGH:
+            self.flush()
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, bytearray()
+        self._write(waiting)
+
+    def _write(self, octets: bytes | bytearray | memoryview) -> None:
+        try:
+            self._sock.sendall(octets)
+        except OSError:
+            self.is_broken = True
+            raise

@@ -70,7 +70,7 @@ def is_killed(process) -> bool:
 
 def test_a_gateway_without_a_heartbeat_is_killed(crew):
     process, child = crew.add(GATEWAY)
-    looks(crew, child.slot.heartbeat, *tenths(0, 8))
+    looks(crew, child.slot.heartbeat, *tenths(0, 7))
     assert not is_killed(process)
     looks(crew, child.slot.heartbeat, 0.9)
     assert is_killed(process)

@@ -1,6 +1,6 @@
 """Pipeline - the way of one message, on one screen.
 
-    Inspector.inspect  -> Verdict        what is it?
+    Inspector.inspect  -> Verdict        what is it? (a virus' name may load a policy bank)
     policy.decide      -> Disposition    what shall be done, for each recipient?
     Quarantine.keep                      a durable copy before anything is given up
     Delivery.deliver   -> Outcome        forward it, or hand it back to the client
@@ -24,9 +24,10 @@ from amavispy.inspection.inspector import Inspector
 from amavispy.journal import Journal, Timings
 from amavispy.mail.message import Message
 from amavispy.mail.outcome import Outcome
-from amavispy.policy.bank import PolicyBank
+from amavispy.policy.bank import Banks, PolicyBank
 from amavispy.policy.decide import decide
 from amavispy.policy.recipient import recipient_policies
+from amavispy.policy.virus_names import banks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Pipeline:
     quarantine: Quarantine
     notifier: Notifier
     journal: Journal
+    banks: Banks
 
     def process(
         self, message: Message, bank: PolicyBank, delivery: Delivery, deadline: Deadline, timings: Timings
@@ -45,6 +47,9 @@ class Pipeline:
         self.journal.begin(message, bank)
         recipients = recipient_policies(message.envelope, bank.settings, message.content)
         verdict = self.inspector.inspect(message, bank, recipients, deadline, timings.mark)
+        if banks := banks_of(verdict.virus_names, bank.settings.virus_name_to_policy_bank_maps):
+            bank = self.banks.for_names(bank, banks)
+            recipients = recipient_policies(message.envelope, bank.settings, message.content)
         disposition = decide(
             message, verdict, bank, recipients, can_split=delivery.can_split, adds_received=delivery.adds_received
         )

@@ -12,7 +12,7 @@ import codecs
 import contextlib
 import os
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from encodings.aliases import aliases
 
 from amavispy.config.faults import ConfigError, Fault
@@ -68,7 +68,7 @@ def _sessions(config: Config, journal: Journal, transport: SmtpTransport) -> Ses
     services = Services(
         server=server,
         banks=config.banks,
-        pipeline=Pipeline(_inspector(config), quarantine, Notifier(transport), journal),
+        pipeline=Pipeline(_inspector(config), quarantine, Notifier(transport), journal, config.banks),
         forward_each=Forward(transport, splits=True),
         forward_all=Forward(transport),
         hand_back=HandBack(),
@@ -92,7 +92,7 @@ def _inspector(config: Config) -> Inspector:
         int(server.max_expansion_factor),
     )
     try:
-        scanning = Scanning(_scanners(config))
+        scanning = Scanning(_scanners(config), server.tempbase)
     except ValueError as error:
         raise _unusable("av_scanners", str(error), "a scanner that can be set up") from error
     inspector = Inspector(Decoder(limits), scanning)
@@ -109,8 +109,9 @@ def _all_settings(config: Config) -> Iterator[Settings]:
         yield base.overlaid_with(named).settings
 
 
-def _scanners(config: Config) -> Iterable[ScannerSpec]:
-    return {spec for settings in _all_settings(config) for spec in (*settings.av_scanners, *settings.spam_scanners)}
+def _scanners(config: Config) -> Iterator[ScannerSpec]:
+    for settings in _all_settings(config):
+        yield from (*settings.av_scanners, *settings.av_scanners_backup, *settings.spam_scanners)
 
 
 def _log_transport(config: Config, debug: bool) -> Transport:

@@ -23,6 +23,7 @@ from amavispy.mail.verdict import Banned, HeaderDefect, Part, SpamScan, Verdict,
 from amavispy.policy.bank import PolicyBank
 from amavispy.policy.recipient import RecipientPolicy
 from amavispy.policy.settings import ScannerSpec, Settings
+from amavispy.policy.virus_names import as_spam
 
 Recipients = tuple[RecipientPolicy, ...]
 Mark = Callable[[str], object]
@@ -36,7 +37,7 @@ class DecodesMail(Protocol):
 
 
 class ScansMail(Protocol):
-    """What the inspector asks of the scanners: one result for each of `virus` and `spam`, in order."""
+    """What the inspector asks of the scanners: results of `virus`, or of `backups` beside them, and of `spam`."""
 
     def scan(
         self,
@@ -46,6 +47,9 @@ class ScansMail(Protocol):
         virus: tuple[ScannerSpec, ...],
         spam: tuple[ScannerSpec, ...],
         deadline: Deadline,
+        *,
+        backups: tuple[ScannerSpec, ...] = (),
+        first_infected_stops: bool = False,
     ) -> tuple[tuple[VirusScan, ...], tuple[SpamScan, ...]]: ...
 
 
@@ -75,9 +79,9 @@ class Inspector:
     ) -> Verdict:
         """Everything that can be found out about the mail. `mark(step)` is called at the end of each step done."""
         settings = bank.settings
-        virus, spam = _scanners(settings, recipients)
+        virus, backups, spam = _scanners(settings, recipients)
         decoded = _NOTHING
-        if _needs_parts(settings, recipients, virus):
+        if _needs_parts(settings, recipients, virus or backups):
             decoded = self._decoder.decode(message.content, deadline)
             mark("decode")
         defects = _header_defects(message, settings, recipients, decoded)
@@ -86,14 +90,23 @@ class Inspector:
         mark("check_banned")
         virus_scans: tuple[VirusScan, ...] = ()
         spam_scans: tuple[SpamScan, ...] = ()
-        if virus or spam:
+        if virus or backups or spam:
             virus_scans, spam_scans = self._scanning.scan(
-                message.content, decoded.parts, message.envelope, virus, spam, deadline
+                message.content,
+                decoded.parts,
+                message.envelope,
+                virus,
+                spam,
+                deadline,
+                backups=backups,
+                first_infected_stops=settings.first_infected_stops_scan,
             )
+            virus_scans, from_viruses = as_spam(virus_scans, settings.virus_name_to_spam_score_maps)
+            spam_scans += from_viruses
             mark("scan")
         return Verdict(
             parts=decoded.parts,
-            unchecked=decoded.unchecked,
+            unchecked=decoded.unchecked + tuple([what for scan in virus_scans for what in scan.unchecked]),
             virus_scans=virus_scans,
             spam_scans=spam_scans,
             banned=banned,
@@ -111,11 +124,16 @@ class Inspector:
         return tuple(None if recipient.bypass.banned else found for recipient in recipients)
 
 
-def _scanners(settings: Settings, recipients: Recipients) -> tuple[tuple[ScannerSpec, ...], tuple[ScannerSpec, ...]]:
-    """The virus and spam scanners that some recipient wants."""
-    virus = () if all(r.bypass.virus for r in recipients) else settings.av_scanners
+Specs = tuple[ScannerSpec, ...]
+
+
+def _scanners(settings: Settings, recipients: Recipients) -> tuple[Specs, Specs, Specs]:
+    """The virus scanners, their backups, and the spam scanners that some recipient wants."""
+    virus, backups = settings.av_scanners, settings.av_scanners_backup
+    if (virus or backups) and all(r.bypass.virus for r in recipients):
+        virus = backups = ()
     spam = () if all(r.bypass.spam for r in recipients) else settings.spam_scanners
-    return virus, spam
+    return virus, backups, spam
 
 
 def _wants_banned(settings: Settings, recipients: Recipients) -> bool:

@@ -26,7 +26,7 @@ from amavispy.mail.address import Address
 from amavispy.mail.disposition import Destiny, Disposition, HeaderEdits, QuarantineTarget, RecipientDisposition
 from amavispy.mail.message import Message
 from amavispy.mail.reply import Reply, TemporaryFailure
-from amavispy.mail.verdict import Banned, Category, ContentsCategory, OnFailure, SpamScan, Verdict
+from amavispy.mail.verdict import Banned, Category, ContentsCategory, OnFailure, SpamScan, Verdict, VirusScan
 from amavispy.policy.bank import PolicyBank
 from amavispy.policy.bulk import bulk_sign
 from amavispy.policy.header_edits import Findings, asks_each, edits_for, quarantine_fields
@@ -176,7 +176,7 @@ def _insist_on_scans(
     message: Message, verdict: Verdict, settings: Settings, recipients: Sequence[RecipientPolicy]
 ) -> None:
     """Never pass unscanned what was to be scanned; a virus that was found makes other failures meaningless."""
-    virus = [scan for scan in verdict.virus_scans if scan.error]
+    virus = [scan for scan in verdict.virus_scans if scan.error and not scan.is_covered]
     if any(scan.on_failure is OnFailure.TEMPFAIL for scan in virus) and not verdict.is_infected:
         what = "ALL VIRUS SCANNERS FAILED" if len(virus) == len(verdict.virus_scans) else "A VIRUS SCANNER FAILED"
         raise _processing_error(message, f"virus_scan FAILED: AV: {what}")
@@ -237,11 +237,15 @@ def _categories(
 
 def _unchecked(verdict: Verdict, policy: RecipientPolicy, spam: Sequence[SpamScan]) -> set[ContentsCategory]:
     minors = {u.minor for u in verdict.unchecked if u.minor == _AMBIGUOUS or not policy.bypass.virus}
-    if not policy.bypass.virus and any(s.error and s.on_failure is OnFailure.UNCHECKED for s in verdict.virus_scans):
+    if not policy.bypass.virus and any(_leaves_unchecked(scan) for scan in verdict.virus_scans):
         minors.add(0)
     if not policy.bypass.spam and any(s.error and s.on_failure is OnFailure.UNCHECKED for s in spam):
         minors.add(0)
     return {ContentsCategory(Category.UNCHECKED, minor) for minor in minors}
+
+
+def _leaves_unchecked(scan: VirusScan) -> bool:
+    return bool(scan.error) and scan.on_failure is OnFailure.UNCHECKED and not scan.is_covered
 
 
 def _bad_header(verdict: Verdict) -> set[ContentsCategory]:

@@ -43,7 +43,7 @@ class FakeScanning:
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[Part, ...], tuple[ScannerSpec, ...], tuple[ScannerSpec, ...]]] = []
 
-    def scan(self, content, parts, envelope, virus, spam, deadline):
+    def scan(self, content, parts, envelope, virus, spam, deadline, *, backups, first_infected_stops):
         self.asked.append((parts, virus, spam))
         return tuple(VirusScan(s.name) for s in virus), tuple(SpamScan(s.name, 1.5) for s in spam)
 

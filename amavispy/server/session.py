@@ -20,8 +20,11 @@ from amavispy.deadline import Deadline
 from amavispy.delivery.forward import Delivery
 from amavispy.delivery.release import Release
 from amavispy.journal import Journal
+from amavispy.mail.disposition import Disposition
 from amavispy.mail.envelope import Connection
 from amavispy.mail.ids import IdIssuer
+from amavispy.mail.message import Message
+from amavispy.mail.outcome import Outcome
 from amavispy.mail.reply import Reply
 from amavispy.pipeline import Pipeline
 from amavispy.policy.bank import Banks, PolicyBank
@@ -53,6 +56,27 @@ class Services:
     ids: IdIssuer
     profile: Callable[[PolicyBank, Connection], SmtpProfile]
     tls: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastingDelivery:
+    """A Delivery after which nothing raises: the alarm is disarmed as soon as somebody else has the mail."""
+
+    delivery: Delivery
+    duty: Duty
+
+    @property
+    def can_split(self) -> bool:
+        return self.delivery.can_split
+
+    @property
+    def adds_received(self) -> bool:
+        return self.delivery.adds_received
+
+    def deliver(self, message: Message, disposition: Disposition, bank: PolicyBank, deadline: Deadline) -> Outcome:
+        outcome = self.delivery.deliver(message, disposition, bank, deadline)
+        self.duty.end_message()
+        return outcome
 
 
 class Dialogue(Protocol):

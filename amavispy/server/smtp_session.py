@@ -24,7 +24,7 @@ from amavispy.protocols.events import Chunk, Data, EndOfMail, Event, Mail, Rcpt,
 from amavispy.protocols.smtp_server import SmtpServer
 from amavispy.server.loan import Loan
 from amavispy.server.plan import Duty, Shutdown
-from amavispy.server.session import SHUTTING_DOWN, TIMED_OUT, Services, work_deadline
+from amavispy.server.session import SHUTTING_DOWN, TIMED_OUT, LastingDelivery, Services, work_deadline
 from amavispy.server.spool import Spool
 
 _READ_SIZE = 262_144
@@ -62,10 +62,13 @@ class SmtpSession:
             while (event := self._engine.next_event()) is not Signal.CLOSED:
                 if event is not Signal.NEED_DATA:
                     self._act(event)
-                elif self._is_at_rest:
-                    return self._give_back()
-                else:
+                    if not isinstance(event, EndOfMail):
+                        continue
+                elif not self._is_at_rest:
                     self._exchange()
+                    continue
+                if self._is_at_rest:  # even with the next mail in the input: others wait, too
+                    return self._give_back()
             self._flush()
         self._sock.close()
         return None
@@ -87,6 +90,9 @@ class SmtpSession:
 
     def _exchange(self) -> None:
         """Say what is to be said, in one write, and read on."""
+        if self._is_pinned and self._duty.is_retiring and not self._engine.in_transaction:
+            self._engine.say_goodbye(SHUTTING_DOWN)
+            return
         try:
             self._flush()
             with self._duty.waiting():
@@ -187,8 +193,9 @@ class SmtpSession:
         ids = services.ids.issue(log_id)
         connection = replace(self._loan.connection, helo=self._engine.helo_name)
         message = Message(self._envelope, content, ids, connection, self._engine.protocol, datetime.now().astimezone())
-        delivery = services.forward_each if self._engine.is_lmtp else services.forward_all
+        forward = services.forward_each if self._engine.is_lmtp else services.forward_all
         deadline = work_deadline(self._bank.settings.child_timeout)
+        delivery = LastingDelivery(forward, self._duty)
         outcome = services.pipeline.process(message, self._bank, delivery, deadline, self._timings)
         return list(outcome.replies_each()) if self._engine.is_lmtp else [outcome.single_reply(log_id)[0]]
 
@@ -202,5 +209,3 @@ class SmtpSession:
         self._spool.close()
         self._fault = None
         self._bank = self._base
-
-

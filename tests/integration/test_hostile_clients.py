@@ -111,6 +111,18 @@ def test_a_half_closed_peer_still_hears_its_reply(running: tuple[int, RunningDae
         assert [reply[:3] for reply in replies] == ["250", "250", "354", "250"]
 
 
+def test_mails_sent_in_one_breath_are_all_answered(running: tuple[int, RunningDaemon], sink: Sink) -> None:
+    """amavisd waits for more input with the second mail in its buffer, and runs that in the next client's session."""
+    before = len(sink.mails)
+    one = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + MAIL + b".\r\n"
+    with Talk(running[0]) as talk:
+        talk.greet()
+        talk.say(one * 5 + b"QUIT\r\n")
+        codes = [talk.hear()[:3] for _ in range(21)]
+    assert codes == ["250", "250", "354", "250"] * 5 + ["221"]
+    assert len(sink.mails) == before + 5
+
+
 def test_what_one_client_left_behind_is_never_run_for_another(running: tuple[int, RunningDaemon], sink: Sink) -> None:
     port, _ = running
     before = len(sink.mails)

@@ -17,12 +17,15 @@ from amavispy.deadline import Deadline
 from amavispy.inspection.banned import BannedTables
 from amavispy.inspection.decoder import Decoded
 from amavispy.inspection.header_checks import check_header
+from amavispy.inspection.workload import ANY_SPAM_TASK, SpamTask
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content, Message
 from amavispy.mail.verdict import Banned, HeaderDefect, Part, SpamScan, Verdict, VirusScan
 from amavispy.policy.bank import PolicyBank
+from amavispy.policy.banned_rules import has_rules
 from amavispy.policy.recipient import RecipientPolicy
 from amavispy.policy.settings import ScannerSpec, Settings
+from amavispy.policy.spam import needs_scan
 from amavispy.policy.virus_names import as_spam
 
 Recipients = tuple[RecipientPolicy, ...]
@@ -50,6 +53,7 @@ class ScansMail(Protocol):
         *,
         backups: tuple[ScannerSpec, ...] = (),
         first_infected_stops: bool = False,
+        spam_task: SpamTask = ANY_SPAM_TASK,
     ) -> tuple[tuple[VirusScan, ...], tuple[SpamScan, ...]]: ...
 
 
@@ -67,7 +71,7 @@ class Inspector:
 
     def prepare(self, settings: Settings) -> None:
         """Compile what a bank's settings need, before the workers are forked."""
-        self._banned.prepare(settings.banned_filename_re)
+        self._banned.prepare(settings)
 
     def inspect(
         self,
@@ -88,6 +92,8 @@ class Inspector:
         mark("check_header")
         banned = self._find_banned(decoded.parts, settings, recipients)
         mark("check_banned")
+        if spam and not needs_scan(recipients, banned, settings):
+            spam = ()
         virus_scans: tuple[VirusScan, ...] = ()
         spam_scans: tuple[SpamScan, ...] = ()
         if virus or backups or spam:
@@ -100,6 +106,7 @@ class Inspector:
                 deadline,
                 backups=backups,
                 first_infected_stops=settings.first_infected_stops_scan,
+                spam_task=_spam_task(bank, recipients),
             )
             virus_scans, from_viruses = as_spam(virus_scans, settings.virus_name_to_spam_score_maps)
             spam_scans += from_viruses
@@ -117,14 +124,10 @@ class Inspector:
     def _find_banned(
         self, parts: tuple[Part, ...], settings: Settings, recipients: Recipients
     ) -> tuple[Banned | None, ...]:
-        """One entry a recipient. Within a bank all have the same rules, so the search is done once."""
+        """One entry a recipient; recipients with the same rules share one search."""
         if not parts or not _wants_banned(settings, recipients):
             return (None,) * len(recipients)
-        found = self._banned.prepare(settings.banned_filename_re).find(parts)
-        return tuple(None if recipient.bypass.banned else found for recipient in recipients)
-
-
-Specs = tuple[ScannerSpec, ...]
+        return self._banned.find(parts, settings, recipients)
 
 
 def _scanners(settings: Settings, recipients: Recipients) -> tuple[Specs, Specs, Specs]:
@@ -136,8 +139,13 @@ def _scanners(settings: Settings, recipients: Recipients) -> tuple[Specs, Specs,
     return virus, backups, spam
 
 
+def _spam_task(bank: PolicyBank, recipients: Recipients) -> SpamTask:
+    users = tuple([None if r.bypass.spam else r.spam_user for r in recipients])
+    return SpamTask(users, bank.settings.sa_mail_body_size_limit, bank.name)
+
+
 def _wants_banned(settings: Settings, recipients: Recipients) -> bool:
-    return bool(settings.banned_filename_re) and not all(r.bypass.banned for r in recipients)
+    return has_rules(settings) and not all(r.bypass.banned for r in recipients)
 
 
 def _needs_parts(settings: Settings, recipients: Recipients, virus: tuple[ScannerSpec, ...]) -> bool:

@@ -28,8 +28,10 @@ from amavispy.deadline import Deadline
 from amavispy.inspection.command_scanner import CommandScanner
 from amavispy.inspection.part_files import PartFiles
 from amavispy.inspection.spam import SpamdScanner
+from amavispy.inspection.spam_program import ProgramScanner
+from amavispy.inspection.spam_rspamd import RspamdScanner
 from amavispy.inspection.virus import clamd_scanner, icap_scanner, line_daemon_scanner, savapi_scanner, sssp_scanner
-from amavispy.inspection.workload import Mail
+from amavispy.inspection.workload import ANY_SPAM_TASK, Mail, SpamTask
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Content
 from amavispy.mail.verdict import Part, SpamScan, VirusScan
@@ -42,6 +44,7 @@ _log = logging.getLogger("amavispy.scanning")
 _INCONCLUSIVE = "nothing found, but that is inconclusive and no other scanner answered"
 
 Result_co = TypeVar("Result_co", covariant=True)
+SpamScans = tuple[SpamScan, ...]
 
 
 class Work(Protocol[Result_co]):
@@ -77,7 +80,7 @@ class Scanning:
     def __init__(self, specs: Iterable[ScannerSpec], tempbase: str = "/tmp") -> None:  # noqa: S108 - wiring gives ours
         self._files = PartFiles(tempbase)
         self._virus: dict[ScannerSpec, Scanner[VirusScan]] = {}
-        self._spam: dict[ScannerSpec, Scanner[SpamScan]] = {}
+        self._spam: dict[ScannerSpec, Scanner[SpamScans]] = {}
         for spec in dict.fromkeys(specs):
             try:
                 self._prepare(spec)
@@ -103,12 +106,14 @@ class Scanning:
         *,
         backups: tuple[ScannerSpec, ...] = (),
         first_infected_stops: bool = False,
-    ) -> tuple[tuple[VirusScan, ...], tuple[SpamScan, ...]]:
+        spam_task: SpamTask = ANY_SPAM_TASK,
+    ) -> tuple[tuple[VirusScan, ...], SpamScans]:
         """Ask these scanners, all of them among those the constructor got. Takes no longer than the deadline.
 
-        `backups` are virus scanners for the case that none of `virus` says infected or clean.
+        `backups` are virus scanners for the case that none of `virus` says infected or clean. `spam_task` is what spam
+        scanners are told besides; one may answer several times, for several recipients' users.
         """
-        mail = Mail(content, parts, envelope)
+        mail = Mail(content, parts, envelope, spam_task)
         try:
             with _Round(mail, deadline, first_infected_stops=first_infected_stops) as first:
                 self._start(first, virus, spam)
@@ -138,7 +143,7 @@ class _Round:
         self._deadline = deadline
         self._first_infected_stops = first_infected_stops
         self._virus: list[Work[VirusScan]] = []
-        self._spam: list[Work[SpamScan]] = []
+        self._spam: list[Work[SpamScans]] = []
         self._waiting: dict[int, Work[object]] = {}
         self._poll = select.poll()
 
@@ -152,7 +157,7 @@ class _Round:
     def start_virus(self, scanner: Scanner[VirusScan], seconds: float) -> None:
         self._virus.append(scanner.start(self._mail, self._patience(seconds)))
 
-    def start_spam(self, scanner: Scanner[SpamScan], seconds: float) -> None:
+    def start_spam(self, scanner: Scanner[SpamScans], seconds: float) -> None:
         self._spam.append(scanner.start(self._mail, self._patience(seconds)))
 
     def _patience(self, seconds: float) -> float:
@@ -170,9 +175,8 @@ class _Round:
             for descriptor, _ in self._poll.poll(max(0, math.ceil(patience * 1000))):
                 self._advance(descriptor)
             self._expire_late()
-        return tuple([_told(work.result()) for work in self._virus]), tuple(
-            [_told(work.result()) for work in self._spam]
-        )
+        spams = [scan for work in self._spam for scan in work.result()]
+        return tuple([_told(work.result()) for work in self._virus]), tuple([_told(scan) for scan in spams])
 
     def _advance(self, descriptor: int) -> None:
         work = self._waiting.pop(descriptor, None)
@@ -232,7 +236,9 @@ _VIRUS: Mapping[str, Callable[[ScannerSpec, PartFiles], Scanner[VirusScan]]] = M
         "command": CommandScanner,
     }
 )
-_SPAM: Mapping[str, Callable[[ScannerSpec], Scanner[SpamScan]]] = MappingProxyType({"spamd": SpamdScanner})
+_SPAM: Mapping[str, Callable[[ScannerSpec], Scanner[SpamScans]]] = MappingProxyType(
+    {"spamd": SpamdScanner, "rspamd": RspamdScanner, "program": ProgramScanner}
+)
 
 
 def _joined(primaries: tuple[VirusScan, ...], backups: tuple[VirusScan, ...]) -> tuple[VirusScan, ...]:

@@ -54,7 +54,7 @@ class SpamTask:
     bank: str = ""
 
 
-_ANY_SPAM_TASK = SpamTask()
+ANY_SPAM_TASK = SpamTask()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Mail:
     content: Content
     parts: tuple[Part, ...]
     envelope: Envelope
-    spam: SpamTask = _ANY_SPAM_TASK
+    spam: SpamTask = ANY_SPAM_TASK
 
 
 def everything(mail: Mail) -> list[Scannable]:

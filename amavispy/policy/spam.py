@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from amavispy.mail.disposition import Destiny
 from amavispy.mail.envelope import Envelope
-from amavispy.mail.verdict import Category, ContentsCategory, SpamAdvice, SpamScan
+from amavispy.mail.verdict import Banned, Category, ContentsCategory, SpamAdvice, SpamScan
 from amavispy.policy.lookup import LookupList
 from amavispy.policy.recipient import RecipientPolicy, address_for
 from amavispy.policy.sender_lists import NEUTRAL, SenderOpinion
@@ -162,6 +163,23 @@ def is_beyond_answering(rating: Rating, policy: RecipientPolicy, envelope: Envel
         return False
     cutoff = maps.find(address_for(envelope.sender, settings))
     return isinstance(cutoff, int | float) and rating.score >= cutoff
+
+
+def needs_scan(recipients: Sequence[RecipientPolicy], banned: Sequence[Banned | None], settings: Settings) -> bool:
+    """Whether a score could matter to anybody who wants one (specification, chapter 8.1).
+
+    It cannot when his lists decide by themselves, or when a banned name keeps the mail from him and nobody is told of
+    that: a bounce depends on the score. `banned` has one entry a recipient.
+    """
+    destiny = settings.final_banned_destiny
+    lost = [bool(what) and Category.BANNED not in policy.loves for policy, what in zip(recipients, banned, strict=True)]
+    if lost and all(lost) and destiny in (Destiny.DISCARD, Destiny.REJECT):
+        return False
+    is_discarded = destiny is Destiny.DISCARD
+    return any(
+        not policy.bypass.spam and not policy.sender.is_hard and not (is_lost and is_discarded)
+        for policy, is_lost in zip(recipients, lost, strict=True)
+    )
 
 
 def why_put_off(scans: Sequence[SpamScan], recipients: Sequence[RecipientPolicy], settings: Settings) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 _HEAD_LIMIT = 16_384
 _BODY_LIMIT = 1_048_576
 _STATUS = re.compile(rb"SPAMD/\S+ (\d+) ?(.*)")
+_USER = re.compile(r"[!-~\u00a1-\uffff]{1,255}")
 _SPAM = re.compile(rb"(?:True|False|Yes|No) ; (-?\d+(?:\.\d+)?) / -?\d+(?:\.\d+)?")
 # The table stands below the preview of the mail, which its sender could make look like a table: the last one counts.
 _TABLE = re.compile(r"^---- -{10,} -{10,}\s*$", re.M)
@@ -37,9 +38,18 @@ class Response:
     report: str
 
 
-def request_head(length: int) -> bytes:
-    """The request for a message of so many octets, which follow. They must end in a line end: spamd reads lines."""
-    return b"REPORT SPAMC/1.5\r\nContent-length: %d\r\n\r\n" % length
+def request_head(length: int, *, user: str = "", is_compressed: bool = False) -> bytes:
+    """The request for a message of so many octets, which follow. They must end in a line end: spamd reads lines.
+
+    `user`: whose preferences count; a name that could end a line is left out. `is_compressed`: the octets are a zlib
+    stream (RFC 1950) of the message.
+    """
+    head = b"REPORT SPAMC/1.5\r\nContent-length: %d\r\n" % length
+    if user and _USER.fullmatch(user):
+        head += b"User: %s\r\n" % user.encode()
+    if is_compressed:
+        head += b"Compress: zlib\r\n"
+    return head + b"\r\n"
 
 
 class ResponseReader:

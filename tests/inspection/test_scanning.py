@@ -15,14 +15,13 @@ import pytest
 
 from amavispy.deadline import Deadline
 from amavispy.inspection.scanning import Scanning
-from amavispy.inspection.spam import BODY_LIMIT, HEADER_LIMIT, what_spamd_gets
 from amavispy.inspection.wire import DaemonAddress, lost
 from amavispy.inspection.workload import Mail, everything, what_clamd_needs
 from amavispy.mail.envelope import Envelope, Recipient
 from amavispy.mail.message import Content
 from amavispy.mail.verdict import OnFailure, Part, SpamScan, VirusScan
 from amavispy.policy.settings import ScannerSpec
-from tests.inspection.fake_daemons import ClamdTalk, FakeDaemon, says, silence, spamd_response, until_closed
+from tests.inspection.fake_daemons import ClamdTalk, FakeDaemon, says, silence, spamd_response
 
 ENVELOPE = Envelope("a@example.org", (Recipient("b@example.net"),))
 MAIL = b"Received: x\r\nSubject: y\r\n\r\nhello\r\n"
@@ -257,67 +256,6 @@ def test_yara_gets_everything() -> None:
     assert [scannable.octets for scannable in everything(mail)] == [MAIL, b"text", b"PK", b"member"]
 
 
-# --- spamd
-
-
-def test_spamd_gets_pseudo_header_and_mail() -> None:
-    seen = []
-
-    def record(connection: socket.socket) -> None:
-        seen.append(connection.recv(65_536))
-        connection.sendall(spamd_response(0.0))
-
-    with FakeDaemon(record) as daemon:
-        assert scan(spamd(daemon.address))[1][0].score == 0.0
-    head, _, mail = seen[0].partition(b"\r\n\r\n")
-    pseudo = b"Return-Path: <a@example.org>\r\nX-Envelope-To: <b@example.net>\r\nX-Amavis-MessageSize: 34\r\n"
-    assert mail == pseudo + MAIL
-    assert head == b"REPORT SPAMC/1.5\r\nContent-length: %d" % len(mail)
-
-
-@pytest.mark.parametrize(
-    "answer", [b"", b"SPAMD/1.0 76 Bad\r\n", spamd_response(1.0, "report")[:-1], b"HTTP/1.1 200\r\n"]
-)
-def test_anything_but_a_score_is_a_failure_and_no_score(answer: bytes) -> None:
-    with FakeDaemon(says(answer)) as daemon:
-        checked = scan(spamd(daemon.address))[1][0]
-    assert checked.error
-    assert checked.score is None
-
-
-def test_a_large_mail_is_cut_and_says_so() -> None:
-    header = b"A: b\r\n" * 20_000
-    mail = header + b"\r\n" + b"x" * 1_000_000
-    pseudo, cut, end = what_spamd_gets(Content(mail), ENVELOPE)
-    assert cut == mail[: HEADER_LIMIT + BODY_LIMIT]
-    assert b"X-Amavis-MessageSize: %d, TRUNCATED to %d\r\n" % (len(mail), len(cut)) in pseudo
-    assert end == b"\r\n"
-
-
-def test_a_mail_little_over_the_limit_is_sent_whole() -> None:
-    mail = b"A: b\r\n\r\n" + b"x" * (BODY_LIMIT + 4000) + b"\r\n"
-    assert what_spamd_gets(Content(mail), ENVELOPE)[1:] == [mail, b""]
-
-
-def test_addresses_cannot_add_fields_to_the_pseudo_header() -> None:
-    envelope = Envelope("a\r\nX: y@b", (Recipient("c\nd@e"), Recipient("f@g")))
-    pseudo = what_spamd_gets(Content(MAIL), envelope)[0]
-    assert pseudo.startswith(b"Return-Path: <a??X: y@b>\r\nX-Envelope-To: <c?d@e>,\r\n\t<f@g>\r\n")
-
-
-def test_spamd_is_closed_after_each_mail() -> None:
-    closed = []
-
-    def record(connection: socket.socket) -> None:
-        connection.recv(65_536)
-        connection.sendall(spamd_response(0.0))
-        closed.append(until_closed(connection))
-
-    with FakeDaemon(record) as daemon:
-        scan(spamd(daemon.address))
-    assert closed == [b""]
-
-
 # --- at the start
 
 
@@ -330,7 +268,7 @@ def test_spamd_is_closed_after_each_mail() -> None:
         (clamd("h:99999"), "expected a socket's path"),
         (clamd("/" + "x" * 200), "at most 107 octets"),
         (spamd(""), "scanner spamd: ''"),
-        (ScannerSpec("x", "rspamd"), "scanner x: unknown type 'rspamd'"),
+        (ScannerSpec("x", "spamc"), "scanner x: unknown type 'spamc'"),
     ],
 )
 def test_a_scanner_that_cannot_be_prepared_is_named(spec: ScannerSpec, message: str) -> None:

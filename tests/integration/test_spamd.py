@@ -8,7 +8,7 @@ import pytest
 
 from amavispy.deadline import Deadline
 from amavispy.inspection.scanning import Scanning
-from amavispy.inspection.spam import BODY_LIMIT
+from amavispy.inspection.workload import SpamTask
 from amavispy.mail.envelope import Envelope, Recipient
 from amavispy.mail.message import Content
 from amavispy.mail.verdict import SpamScan
@@ -60,7 +60,7 @@ def test_a_mail_without_a_final_line_end_does_not_hang(spamd: Spamd) -> None:
 
 def test_a_large_mail_is_checked_by_its_beginning(spamd: Spamd) -> None:
     filler = b"This line is as good as any other line of a long report.\r\n"
-    mail = HEADER + GTUBE + b"\r\n" + filler * (BODY_LIMIT // len(filler) * 2)
+    mail = HEADER + GTUBE + b"\r\n" + filler * (SpamTask().body_limit // len(filler) * 2)
     checked = scan(f"127.0.0.1:{spamd.port}", mail)
     assert checked.error == ""
     assert "GTUBE" in dict(checked.tests)

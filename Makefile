@@ -31,7 +31,7 @@ $(VENV)/.installed: setup.py packaging/system-packages
 # ... and with what the tests need: linters, and the real daemons the tests talk to.
 $(VENV)/.tested: $(VENV)/.installed
 	sh packaging/system-packages test
-	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[yara,test]'
+	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[yara,sql,ldap,redis,dns,test]'
 	touch $@
 
 clean:

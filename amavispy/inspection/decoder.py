@@ -15,7 +15,6 @@ stays as it is and is still scanned.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,28 +22,24 @@ from amavispy.deadline import Deadline
 from amavispy.inspection.archives import is_worth_unpacking
 from amavispy.inspection.budget import Budget, LimitExceeded, Limits
 from amavispy.inspection.file_types import FileTypes
-from amavispy.inspection.mime import MESSAGE_TYPES, Entity, split
-from amavispy.inspection.mime_parameters import bounded, text
+from amavispy.inspection.mime import MESSAGE_TYPES
+from amavispy.inspection.mime_contents import EXTERNAL, PARTIAL, contents, has_contents, note_kind
+from amavispy.inspection.mime_parameters import bounded
+from amavispy.inspection.mime_stage import MimeStage
 from amavispy.inspection.packed import CannotUnpack, Packed, Remark, Unpacked
 from amavispy.inspection.passwords import Passwords
-from amavispy.inspection.transfer_encodings import IDENTITIES, decode, uuencoded_files
 from amavispy.inspection.tree import Node, Tree
 from amavispy.inspection.unpacking import Unpack, in_process
-from amavispy.mail.message import Content, Octets
+from amavispy.mail.message import Content
 from amavispy.mail.verdict import HeaderDefect, Part, Unchecked
 
 _log = logging.getLogger("amavispy.decoder")
 
-_COPIED = 65_536  # smaller slices are copied: cheaper than a view, and they do not hold the mail's mapping
-_MARGIN_LINES = 5
 _ERRORS_LIMIT = 250
-_ODD = re.compile(rb"[^\t\n\r\x20-\x7e]")
-_UU_BEGIN = re.compile(rb"\nbegin +[0-7]{3,4} ")
-_UNPARSED = "Unable to parse, perhaps message contains too many parts"
-_KNOWN_ENCODINGS = frozenset(("base64", "quoted-printable", "x-uuencode", "x-uue", "uuencode"))
 _ALWAYS_MEANT = ("cdf-ms",)  # not the first of a document's types, but what it is
 _TEXTS = frozenset(("asc", "txt", "html"))
 _TEXT = 65_536  # octets of a text in which a password is looked for
+_MESSAGES = MESSAGE_TYPES | {PARTIAL, EXTERNAL}
 _MINORS = (("U", 0), ("C", 1), ("B", 3))
 _REASONS = {0: "undecipherable", 1: "encrypted", 3: "ambiguous content"}
 
@@ -99,11 +94,12 @@ class _Decoding:
         self.deadline = deadline
         self.budget = Budget(decoder.limits, content.size, deadline, decoder.directory)
         self.tree = Tree(self.budget)
+        self.mime = MimeStage(self.tree, decoder.limits.files)
         self.hold = ""
 
     def run(self) -> Decoded:
         try:
-            self._add_structure(self.content.octets, None)
+            self.mime.add(self.content.octets, None)
             self._unpack_levels()
         except LimitExceeded as limit:
             self.hold = str(limit)
@@ -125,71 +121,12 @@ class _Decoding:
         """Unpack the nodes of one level; their content is the next. Too deep is only what has content."""
         entered = False
         for node in nodes:
-            unpack = self._unpacker(node)
-            if unpack is None:
-                continue
-            if not entered:
-                self.budget.enter_level(level)
-                entered = True
-            self.budget.check_time()
-            unpack(node)
-
-    # MIME structures
-
-    def _add_structure(self, octets: Octets, parent: Node | None) -> None:
-        """The entities of a mail, the outermost or an attached one, as nodes."""
-        structure = split(octets, self.decoder.limits.files)
-        self.tree.errors.update(structure.errors)
-        nodes: dict[int, Node] = {}
-        for entity in structure.entities:
-            nodes[id(entity)] = self._entity_node(entity, octets, nodes, parent)
-        first = len(self.tree.nodes)
-        self._number(structure.entities, nodes, octets)
-        # Charged when all are known: decoding never yields more than there was, and names must not get lost.
-        for node in self.tree.nodes[first:]:
-            self.budget.charge(len(node.octets or b""), "mime_decode")
-            self.budget.add_file()
-        if structure.is_cut:
-            self.tree.errors[_UNPARSED] = None
-            raise LimitExceeded(f"Maximum number of files ({self.decoder.limits.files}) exceeded")
-
-    def _entity_node(self, entity: Entity, octets: Octets, nodes: dict[int, Node], top: Node | None) -> Node:
-        parent = nodes[id(entity.parent)] if entity.parent else top
-        node = self.tree.child(parent, entity.types, entity.names)
-        node.attributes = entity.attributes
-        if not entity.is_container:
-            node.octets = self._decoded(octets, entity, node)
-        return node
-
-    def _decoded(self, octets: Octets, entity: Entity, node: Node) -> bytes | memoryview:
-        encoding = entity.encodings[0] if entity.encodings else ""
-        if encoding not in IDENTITIES:
-            content: bytes | memoryview = decode(octets[entity.start : entity.end], encoding)
-            if encoding not in _KNOWN_ENCODINGS and "application/octet-stream" not in node.types:
-                node.types += ("application/octet-stream",)  # RFC 2045 6.4
-        else:
-            content = _slice(octets, entity.start, entity.end)
-        return content
-
-    def _number(self, entities: list[Entity], nodes: dict[int, Node], octets: Octets) -> None:
-        """Leaves first, then containers with their preambles and epilogues, all in the mail's order."""
-        ordered = [nodes[id(e)] for e in entities if not e.is_container]
-        for entity in entities:
-            if entity.is_container:
-                node = nodes[id(entity)]
-                ordered += self._margin(node, octets, entity.preamble, "preamble")
-                ordered.append(node)
-                ordered += self._margin(node, octets, entity.epilogue, "epilogue")
-        for node in ordered:
-            self.tree.number(node)
-
-    def _margin(self, container: Node, octets: Octets, span: tuple[int, int], name: str) -> Iterator[Node]:
-        """A container's preamble or epilogue, when there is more to it than the usual line for old readers."""
-        if span[1] - span[0] <= 1:
-            return
-        content = _slice(octets, *span)
-        if bytes(content[:_COPIED]).count(b"\n") > _MARGIN_LINES or _ODD.search(content):
-            yield Node(0, container.location, container.parent, names=(name,), octets=content)
+            for unpack in self._unpackers(node):
+                if not entered:
+                    self.budget.enter_level(level)
+                    entered = True
+                self.budget.check_time()
+                unpack(node)
 
     # Types and unpacking
 
@@ -200,24 +137,28 @@ class _Decoding:
                 if "pgp.enc" in node.short_types:
                     node.marked("C")
 
-    def _unpacker(self, node: Node) -> _Unpack | None:
-        """What takes this node apart: an attached message, uuencoded files in a text, or an archive."""
+    def _unpackers(self, node: Node) -> list[_Unpack]:
+        """What takes this node apart: it may be an attached message, hold files in its text and be an archive."""
         if node.octets is None or node.children:
-            return None
-        if "mail" in node.short_types or not MESSAGE_TYPES.isdisjoint(node.types):
-            return self._unpack_message
-        if ("asc" in node.short_types or "txt" in node.short_types) and _has_uuencoded(node.octets):
-            return self._unpack_uuencoded
-        return self._unpack_archive if self._kinds(node) else None
+            return []
+        found: list[_Unpack] = []
+        if "mail" in node.short_types or not _MESSAGES.isdisjoint(node.types):
+            found.append(self._unpack_message)
+        if has_contents(node):
+            found.append(self._unpack_contents)
+        if self._kinds(node):
+            found.append(self._unpack_archive)
+        return found
 
     def _unpack_message(self, node: Node) -> None:
-        self._add_structure(bytes(node.octets or b""), node)
+        note_kind(node)
+        self.mime.add(bytes(node.octets or b""), node)
 
-    def _unpack_uuencoded(self, node: Node) -> None:
-        for name, content in uuencoded_files(bytes(node.octets or b"")):
-            self.budget.charge(len(content), "do_uudecode")
-            child = self.tree.child(node, ("application/octet-stream",), (text(name),))
-            child.octets = content
+    def _unpack_contents(self, node: Node) -> None:
+        for found in contents(node, self.budget.left):
+            self.budget.charge(len(found.octets), found.by)
+            child = self.tree.child(node, found.types, tuple(bounded(name) for name in found.names))
+            child.octets = found.octets
             self.tree.append(child)
 
     def _kinds(self, node: Node) -> list[str]:
@@ -260,7 +201,7 @@ class _Decoding:
         found: dict[int, str] = {}
         for node in self.tree.nodes:
             for minor in _minors(node.attributes):
-                found.setdefault(minor, f"{_REASONS[minor]}: p{node.number:03d}")
+                found.setdefault(minor, f"{_REASONS[minor]}: p{node.number:03d}{_why(node) if minor == 3 else ''}")
         if self.hold:
             found[2] = self.hold
         return tuple(Unchecked(minor, found[minor]) for minor in sorted(found))
@@ -271,8 +212,10 @@ class _Decoding:
         return (HeaderDefect(1, f"MIME error: {'; '.join(self.tree.errors)[:_ERRORS_LIMIT]}"),)
 
 
-def _slice(octets: Octets, start: int, end: int) -> bytes | memoryview:
-    return octets[start:end] if end - start <= _COPIED else memoryview(octets)[start:end]
+def _why(node: Node) -> str:
+    """ " (duplicate Content-Type, ...)": what makes a node ambiguous."""
+    kinds = [defect.kind.value for defect in node.defects if defect.is_ambiguous]
+    return f" ({', '.join(kinds)})" if kinds else ""
 
 
 def _depth(node: Node) -> int:
@@ -281,7 +224,3 @@ def _depth(node: Node) -> int:
 
 def _minors(attributes: str) -> Iterator[int]:
     return (minor for letter, minor in _MINORS if letter in attributes)
-
-
-def _has_uuencoded(octets: bytes | memoryview) -> bool:
-    return bytes(octets[:6]) == b"begin " or _UU_BEGIN.search(octets) is not None

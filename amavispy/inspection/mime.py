@@ -1,51 +1,62 @@
 """MIME - the structure of a mail: which octets are which entity, and what its header says of them.
 
-In: the octets of a mail (bytes or mmap), CRLF or bare LF. Out: a `Structure`, a flat list of entities that know their
-place; nothing is decoded or copied but the few Content-* fields. One pass over the octets from delimiter to
-delimiter, no recursion: a mail's depth costs no stack, and each octet is looked at a constant number of times.
+In: the octets of a mail (bytes or mmap), CRLF or bare LF, and a reader's habits. Out: a `Structure`, a flat list of
+entities that know their place; nothing is decoded or copied but header sections. One pass over the octets from
+delimiter to delimiter, no recursion: a mail's depth costs no stack, and each octet is looked at a constant number of
+times.
 
 Tolerant as mail readers are: a missing closing delimiter, an outer delimiter inside an inner part, parts after the
-closing delimiter, LF line ends. Where two readers could differ, the finer reading is taken and the entity is marked
-ambiguous (B).
+closing delimiter, LF line ends. Where another reader would find another structure, `Structure.habits` says what he
+does otherwise (`readings` goes after that); what is wrong with an entity stands in its `defects`.
 
-**Failures:** none; defects are collected in the words of amavis' MIME errors.
+**Failures:** none; defects are also collected in the words of amavis' MIME errors.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from amavispy.inspection.mime_parameters import Parameters, file_names
+from amavispy.inspection.habits import GUESSES_BOUNDARY, MATCHES_PREFIX, OUTER_FIRST
+from amavispy.inspection.mime_delimiters import Delimiter, Delimiters
+from amavispy.inspection.mime_header import Description, describe, is_proper_section, section_end
 from amavispy.mail.message import Octets
+from amavispy.mail.verdict import Defect, DefectKind
 
 _STOP = re.compile(rb"\n(?:--|\r?\n)")  # what may end a header: a delimiter or an empty line
-_FIELD = re.compile(rb"\n(?i:content-(type|transfer-encoding|disposition))[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
-_ENCRYPTED = re.compile(r"/.*encrypted")
-_BOUNDARY_LIMIT = 998  # RFC 2046 allows 70; no line of a mail is longer than this (RFC 5322 2.1.1)
-_FIELD_LIMIT = 50
+_DASHED_LINE = re.compile(rb"\n--(-*[^\s-][^\r\n]{0,200}?)(?:--)?[ \t]*\r?\n")
+_GUESS_WINDOW = 65_536
+_THOROUGH_LIMIT = 500  # entities with odd headers that are read in every way
 
 MESSAGE_TYPES = frozenset(("message/rfc822", "message/global", "message/news"))
 UNPARSEABLE = "application/x-unparseable-multipart"
 
+_CLOSED_AGAIN = Defect(DefectKind.REOPENED_MULTIPART, is_ambiguous=True)
+_LINE_BEGINS = Defect(DefectKind.PREFIX_BOUNDARY, is_ambiguous=True)
+_SEVERAL_LEVELS = Defect(DefectKind.NESTED_BOUNDARY, is_ambiguous=True)
+_NOT_CLOSED = Defect(DefectKind.NO_CLOSING_BOUNDARY)
+_NO_BOUNDARY = Defect(DefectKind.NO_BOUNDARY)
+_OTHER_BOUNDARY = Defect(DefectKind.NO_BOUNDARY, is_ambiguous=True)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Entity:
-    """One entity. Content is octets[start:end], still encoded. A container's `children` counts its entities.
+    """One entity. Content is octets[start:end], still encoded; of a container it is all of its parts.
 
-    `preamble` and `epilogue` are spans of a container's text outside its parts.
+    `header` is the span of its header section. A container's `children` counts its entities; `preamble` and `epilogue`
+    are spans of a container's text outside its parts.
     """
 
     parent: Entity | None
-    location: str
     types: tuple[str, ...]
     names: tuple[str, ...]
     encodings: tuple[str, ...]
+    header: tuple[int, int]
     start: int
     end: int = 0
     attributes: str = ""
-    boundaries: tuple[bytes, ...] = ()
+    defects: tuple[Defect, ...] = ()
+    boundary: bytes | None = None
     is_digest: bool = False
     children: int = 0
     is_closed: bool = False
@@ -54,75 +65,73 @@ class Entity:
 
     @property
     def is_container(self) -> bool:
-        return bool(self.boundaries)
+        return self.boundary is not None
 
-    def marked(self, letter: str) -> None:
-        if letter not in self.attributes:
-            self.attributes += letter
+    def noted(self, defect: Defect) -> None:
+        if defect not in self.defects:
+            self.defects += (defect,)
 
 
 @dataclass(slots=True)
 class Structure:
-    """`entities` in the order of the mail, containers before their parts. `is_cut`: there were more than the limit."""
+    """`entities` in the order of the mail, containers before their parts. `is_cut`: there were more than the limit.
 
+    `octets` are those that the entities' spans speak of; `habits` those that would have found another structure.
+    """
+
+    octets: Octets
     entities: list[Entity] = field(default_factory=list)
     errors: dict[str, None] = field(default_factory=dict)
     is_cut: bool = False
+    habits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Delimiter:
-    """A delimiter line: it starts at `start` (its two dashes), the next line at `after`; `level` in the stack."""
-
-    start: int
-    after: int
-    level: int
-    is_closing: bool
-
-
-def split(octets: Octets, max_entities: int) -> Structure:
+def split(octets: Octets, max_entities: int, habits: int = 0) -> Structure:
     """The structure of a whole mail; entities beyond `max_entities` are left out and `is_cut` says so."""
-    return _Splitter(octets, max_entities).run()
+    return _Splitter(octets, max_entities, habits).run()
 
 
 class _Splitter:
-    """The state of one pass: the containers that are open, and which delimiters belong to which of them."""
+    """The state of one pass: the containers that are open, and where their delimiters are."""
 
-    def __init__(self, octets: Octets, max_entities: int) -> None:
+    def __init__(self, octets: Octets, max_entities: int, habits: int) -> None:
         self.octets = octets
         self.size = len(octets)
         self.max_entities = max_entities
-        self.structure = Structure()
+        self.habits = habits
+        self.structure = Structure(octets)
         self.stack: list[Entity] = []
-        self.levels: dict[bytes, list[int]] = {}
+        self.delimiters = Delimiters(octets, habits)
+        self.odd_headers = 0
 
     def run(self) -> Structure:
         delimiter = self._entity(0, None)
         while delimiter:
-            self._pop_to(delimiter.level)
+            self._pop_to(delimiter.level, delimiter)
             container = self.stack[-1]
             if delimiter.is_closing:
                 container.is_closed = True
                 delimiter = self._epilogue(container, delimiter.after)
                 continue
             if container.is_closed:  # parts after the end: some readers show them
-                container.marked("B")
+                container.noted(_CLOSED_AGAIN)
             if len(self.structure.entities) >= self.max_entities:
                 self.structure.is_cut = True
-                return self.structure
+                break
             delimiter = self._entity(delimiter.after, container)
-        self._pop_to(-1)
+        self._pop_to(-1, None)
+        self.structure.habits |= self.delimiters.found
         return self.structure
 
-    def _entity(self, at: int, parent: Entity | None) -> _Delimiter | None:
+    def _entity(self, at: int, parent: Entity | None) -> Delimiter | None:
         """Read the entity at `at` up to the delimiter that ends it, or that begins its first part."""
-        header_end, body, delimiter = self._header(at, parent)
-        entity = self._described(bytes(self.octets[at:header_end]), parent)
+        header, body, delimiter = self._header(at, parent)
+        entity = self._described(at, header, parent)
         entity.start = body
         self.structure.entities.append(entity)
         if entity.is_container:
             self._push(entity)
-        if delimiter is None and (self.stack or entity.is_container):
+        if delimiter is None and self.stack:
             delimiter = self._next_delimiter(body)
         end = self._content_end(body, delimiter)
         if entity.is_container:
@@ -134,21 +143,32 @@ class _Splitter:
         entity.end = end
         return delimiter
 
-    def _header(self, at: int, parent: Entity | None) -> tuple[int, int, _Delimiter | None]:
-        """Where the header section at `at` ends, where the body starts, and the delimiter when one cut it short."""
+    def _header(self, at: int, parent: Entity | None) -> tuple[bytes, int, Delimiter | None]:
+        """The header section at `at`, where the body starts, and the delimiter when one cut the section short."""
         octets = self.octets
         if octets[at : at + 2] == b"\r\n":
-            return at, at + 2, None
+            return b"", at + 2, None
         if octets[at : at + 1] == b"\n":
-            return at, at + 1, None
-        if parent and (first := self._delimiter_at(at)):
+            return b"", at + 1, None
+        end, body, delimiter = self._header_lines(at, parent)
+        header = octets[at:end]
+        if is_proper_section(header):
+            return header, body, delimiter
+        cut, start, habits = section_end(header, self.habits)
+        self.structure.habits |= habits
+        return (header, body, delimiter) if start < 0 else (header[:cut], at + start, None)
+
+    def _header_lines(self, at: int, parent: Entity | None) -> tuple[int, int, Delimiter | None]:
+        """The same by the empty line alone."""
+        octets = self.octets
+        if parent and (first := self.delimiters.at(at)):
             return at, at, first
         pos = at
         while match := _STOP.search(octets, pos):
             start = match.start() + 1
             if octets[start : start + 1] != b"-":
                 return start, match.end(), None
-            if parent and (delimiter := self._delimiter_at(start)):
+            if parent and (delimiter := self.delimiters.at(start)):
                 self._error("unexpected end of header")
                 return start, start, delimiter
             pos = start
@@ -156,31 +176,18 @@ class _Splitter:
             self._error("unexpected end of header")
         return self.size, self.size, None
 
-    def _next_delimiter(self, at: int) -> _Delimiter | None:
-        """The first delimiter of an open container on a line that starts at `at` or later."""
-        if delimiter := self._delimiter_at(at):
-            return delimiter
-        find = self.octets.find
-        found = find(b"\n--", at)
-        while found >= 0:
-            if delimiter := self._delimiter_at(found + 1):
-                return delimiter
-            found = find(b"\n--", found + 3)
-        return None
+    def _next_delimiter(self, at: int) -> Delimiter | None:
+        """The next delimiter; the container that is open learns when another reader would see another one."""
+        before = self.delimiters.found
+        delimiter = self.delimiters.next(at)
+        if self.delimiters.found != before:
+            if self.delimiters.found & MATCHES_PREFIX:
+                self.stack[-1].noted(_LINE_BEGINS)
+            if self.delimiters.found & OUTER_FIRST:
+                self.stack[-1].noted(_SEVERAL_LEVELS)
+        return delimiter
 
-    def _delimiter_at(self, start: int) -> _Delimiter | None:
-        if self.octets[start : start + 2] != b"--":
-            return None
-        end = self.octets.find(b"\n", start)
-        end = self.size if end < 0 else end + 1
-        line = self.octets[start + 2 : min(end, start + _BOUNDARY_LIMIT + 8)].rstrip(b" \t\r\n")
-        if levels := self.levels.get(line):
-            return _Delimiter(start, end, levels[-1], False)
-        if line.endswith(b"--") and (levels := self.levels.get(line[:-2].rstrip(b" \t"))):
-            return _Delimiter(start, end, levels[-1], True)
-        return None
-
-    def _content_end(self, body: int, delimiter: _Delimiter | None) -> int:
+    def _content_end(self, body: int, delimiter: Delimiter | None) -> int:
         """The line break before a delimiter belongs to it (RFC 2046 5.1.1)."""
         if delimiter is None:
             return self.size
@@ -189,76 +196,69 @@ class _Splitter:
             end -= 1
         return max(end, body)
 
-    def _epilogue(self, container: Entity, at: int) -> _Delimiter | None:
+    def _epilogue(self, container: Entity, at: int) -> Delimiter | None:
         delimiter = self._next_delimiter(at)
         container.epilogue = (at, self._content_end(at, delimiter))
         return delimiter
 
     def _push(self, container: Entity) -> None:
-        for boundary in container.boundaries:
-            self.levels.setdefault(boundary, []).append(len(self.stack))
+        assert container.boundary is not None
+        self.delimiters.open(container.boundary, len(self.stack))
         self.stack.append(container)
 
-    def _pop_to(self, level: int) -> None:
+    def _pop_to(self, level: int, delimiter: Delimiter | None) -> None:
         """Leave all containers inside the one at `level`; who had no closing delimiter is a defect."""
         while len(self.stack) > level + 1:
             container = self.stack.pop()
-            if not container.is_closed and container.children:
-                self._error("unexpected end of parts before epilogue")
-            for boundary in container.boundaries:
-                self.levels[boundary].pop()
+            container.end = self._content_end(container.start, delimiter)
+            if not container.children:
+                self._guess(container, container.start)
+            if not container.is_closed:
+                container.noted(_NOT_CLOSED)
+                if container.children:
+                    self._error("unexpected end of parts before epilogue")
+            assert container.boundary is not None
+            self.delimiters.close(container.boundary)
 
-    def _described(self, header: bytes, parent: Entity | None) -> Entity:
-        """A new entity as its Content-* fields describe it."""
-        kinds, encodings, dispositions = _content_fields(header)
+    def _described(self, at: int, header: bytes, parent: Entity | None) -> Entity:
+        """A new entity as its header describes it."""
+        said = describe(header, self.habits, is_thorough=self.odd_headers < _THOROUGH_LIMIT)
+        self.odd_headers += bool(said.defects)
+        self.structure.habits |= said.habits
         default = "message/rfc822" if parent and parent.is_digest else "text/plain"
-        types = tuple(dict.fromkeys(k.main for k in kinds if k.main)) or (default,)
-        location = "1" if parent is None else f"{parent.location}/{parent.children + 1}"
+        entity = Entity(
+            parent, said.types or (default,), said.names, said.encodings, (at, at + len(header)), 0, 0,
+            said.attributes, said.defects,
+        )  # fmt: skip
         if parent:
             parent.children += 1
-        entity = Entity(parent, location, types, file_names(dispositions, kinds), encodings, 0)
-        if any(_ENCRYPTED.search(t) for t in types):
-            entity.attributes = "UC"
-        if any(t.startswith("multipart/") for t in types):
-            self._contain(entity, kinds)
-        if len(types) > 1 or len(set(encodings)) > 1:
-            entity.marked("B")
+        if said.is_multipart:
+            self._contain(entity, said, at + len(header))
         return entity
 
-    def _contain(self, entity: Entity, kinds: list[Parameters]) -> None:
-        """Make it a container when a boundary can be had. Several boundaries: all of them delimit, and it is marked."""
-        given = [b for k in kinds if k.main.startswith("multipart/") for b in k.all("boundary")]
-        usable = tuple(dict.fromkeys(b.rstrip()[:_BOUNDARY_LIMIT] for b in given if b.strip()))
-        if not usable:
-            self._error("multipart boundary is missing, or contains CR or LF")
-            entity.types += (UNPARSEABLE,)
-            return
-        entity.boundaries = usable
+    def _contain(self, entity: Entity, said: Description, at: int) -> None:
+        """Make it a container when a boundary can be had."""
+        entity.boundary = said.boundary
         entity.is_digest = "multipart/digest" in entity.types
-        if len(given) > 1:
-            entity.marked("B")
+        if said.boundary is None:
+            self._error("multipart boundary is missing, or contains CR or LF")
+            entity.noted(_NO_BOUNDARY)
+        if self.habits & GUESSES_BOUNDARY:
+            if said.boundary is None or self.octets.find(b"--" + said.boundary, at, at + _GUESS_WINDOW) < 0:
+                entity.boundary = self._guess(entity, at) or said.boundary
+        elif said.boundary is None:
+            self._guess(entity, at)
+        if entity.boundary is None:
+            entity.types += (UNPARSEABLE,)
+
+    def _guess(self, entity: Entity, at: int) -> bytes | None:
+        """Without a boundary that occurs, some readers take the first line that looks like a delimiter."""
+        guess = _DASHED_LINE.search(self.octets, at, at + _GUESS_WINDOW)
+        if not guess or guess[1] in self.delimiters.levels:
+            return None
+        entity.noted(_OTHER_BOUNDARY)
+        self.structure.habits |= GUESSES_BOUNDARY
+        return guess[1]
 
     def _error(self, text: str) -> None:
         self.structure.errors[f"error: {text}"] = None
-
-
-def _content_fields(header: bytes) -> tuple[list[Parameters], tuple[str, ...], list[Parameters]]:
-    """Content-Type, Content-Transfer-Encoding and Content-Disposition, each as often as it stands there."""
-    kinds: list[Parameters] = []
-    encodings: list[str] = []
-    dispositions: list[Parameters] = []
-    for name, value in _fields(header):
-        if name == b"type":
-            kinds.append(Parameters.parse(value))
-        elif name == b"disposition":
-            dispositions.append(Parameters.parse(value))
-        else:
-            encodings.append(Parameters.parse(value).main)
-    return kinds, tuple(encodings), dispositions
-
-
-def _fields(header: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for count, match in enumerate(_FIELD.finditer(b"\n" + header)):
-        if count == _FIELD_LIMIT:
-            return
-        yield match[1].lower(), match[2]

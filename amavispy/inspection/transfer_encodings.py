@@ -1,82 +1,178 @@
-"""Transfer encodings - base64, quoted-printable and uuencode turned into octets, whatever a stranger made of them.
+"""Transfer encodings - base64 and quoted-printable turned into octets, in each way in which readers of mail do it.
 
-Readers of mail are lenient, so these are: junk between base64 characters is skipped, padding in the middle starts
-anew, a missing end is tolerated. Every function is linear in its input and returns at most as many octets.
+What decoders disagree on: characters that are no base64 (skipped, or the end), padding in the middle (the end, a new
+beginning, or nothing), a last group that is too short; blanks behind a soft line break, escapes that are none. Clean
+input, and that is nearly all, has one reading, found at the speed of the standard library's decoders.
 
-**Failures:** none; broken input yields what can be had of it.
+**Failures:** none; broken input yields what can be had of it. Every function is linear in its input, and no reading is
+longer than that.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amavispy.inspection.text_encodings import decode_binhex_text, decode_yenc_text, uuencoded_files
+from amavispy.mail.verdict import Defect, DefectKind
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"="))
-_SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
-_UU_BEGIN = re.compile(rb"^begin +[0-7]{3,4} +([^\r\n]{1,250})\r?\n", re.M)
+_JUNK = re.compile(rb"[^A-Za-z0-9+/=\s\0]")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_NOT_URL_SAFE = bytes(set(_NOT_BASE64) - set(b"-_")) + b"="
+_WORDS = re.compile(rb"[A-Za-z]+ [A-Za-z]+")
+_LONG_RUN = re.compile(rb"[A-Za-z0-9+/]{24}")
+_PAD = re.compile(rb"=[=\s]*")
+
+_RUN_LIMIT = 10_000  # paddings in the middle
+_LARGE = 16 << 20  # octets of which not more than two readings are kept
+
+_ODD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
+_BLANK_SOFT_BREAK = re.compile(rb"=[ \t]+(?:\r?\n|\Z)")
+_CR_SOFT_BREAK = re.compile(rb"=[ \t]*\r(?!\n)")
+_FALSE_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*[\r\n]|[ \t]*\Z)")
 
 IDENTITIES = frozenset(("", "7bit", "8bit", "binary"))
+# What ordinary mailers write although it is no encoding: the text is as it is.
+_HARMLESS = frozenset(
+    ("7-bit", "8-bit", "7bits", "8bits", "none", "utf-8", "utf8", "us-ascii", "ascii", "text", "plain")
+)
+_UUENCODE = frozenset(("x-uuencode", "x-uue", "uuencode", "uue"))
+_BINHEX = frozenset(("binhex", "binhex40", "x-binhex40", "mac-binhex40", "x-mac-binhex40"))
+_YENC = frozenset(("x-yenc", "yenc"))
+KNOWN_ENCODINGS = frozenset(("base64", "quoted-printable")) | _UUENCODE | _BINHEX | _YENC
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The octets that an encoding hides: the most usual reading, the others, and what is wrong."""
+
+    usual: bytes
+    others: tuple[bytes, ...] = ()
+    defects: tuple[Defect, ...] = ()
 
 
 def decode(octets: bytes, encoding: str) -> bytes:
-    """`octets` decoded by a Content-Transfer-Encoding in lower case; an unknown one leaves them as they are."""
+    """The most usual reading of `octets` in an encoding in lower case; an unknown one leaves them as they are."""
+    return decodings(octets, encoding).usual
+
+
+def decodings(octets: bytes, encoding: str) -> Contents:
+    """Every reading of `octets` in an encoding in lower case."""
     if encoding == "base64":
-        return decode_base64(octets)
+        return base64_readings(octets)
     if encoding == "quoted-printable":
-        return decode_quoted_printable(octets)
-    if encoding in ("x-uuencode", "x-uue", "uuencode"):
-        return b"".join(content for _, content in uuencoded_files(octets)) or octets
-    return octets
+        return quoted_printable_readings(octets)
+    if encoding in _UUENCODE:
+        return _or_as_it_is(b"".join(content for _, content in uuencoded_files(octets)), octets)
+    if encoding in _BINHEX:
+        return _or_as_it_is(decode_binhex_text(octets), octets)
+    if encoding in _YENC:
+        return _or_as_it_is(decode_yenc_text(octets), octets)
+    return Contents(octets) if encoding in IDENTITIES else _unknown(octets, encoding)
+
+
+def _or_as_it_is(decoded: bytes, octets: bytes) -> Contents:
+    """Encodings that not every reader knows: the others show the text as it is."""
+    return Contents(decoded or octets, (octets,) if decoded else ())
+
+
+def _unknown(octets: bytes, encoding: str) -> Contents:
+    """RFC 2045 6.4: as it is. A reader may yet recognise what it is meant to be."""
+    if encoding in _HARMLESS:
+        return Contents(octets, (), (Defect(DefectKind.UNKNOWN_ENCODING),))
+    others = []
+    if not _JUNK.search(octets) and _LONG_RUN.search(octets):
+        others.append(decode_base64(octets))
+    if b"=" in octets and (decoded := quoted_printable_readings(octets).usual) != octets:
+        others.append(decoded)
+    return Contents(octets, tuple(others), (Defect(DefectKind.UNKNOWN_ENCODING, bool(others)),))
+
+
+# base64
 
 
 def decode_base64(octets: bytes) -> bytes:
+    """The most usual reading."""
+    return base64_readings(octets).usual
+
+
+def base64_readings(octets: bytes) -> Contents:
     pad = octets.find(b"=")
     if pad < 0 or not octets[pad:].strip(b"=\r\n \t"):
         try:
-            return binascii.a2b_base64(octets)
+            usual = binascii.a2b_base64(octets)
         except binascii.Error:  # a cut-off last group
             pass
-    # Padding in the middle ends the data for some readers, for others a new run begins: take the longer reading.
-    runs = octets.translate(None, _NOT_BASE64).split(b"=")
-    return b"".join(_run(run) for run in runs if run)
+        else:
+            # Decoders that skip nothing need no second look: every character but line ends has become six bits.
+            characters = len(octets) - octets.count(b"\n") - octets.count(b"\r")
+            padding = 0 if pad < 0 else octets.count(b"=", pad)
+            if characters == (len(usual) + padding) // 3 * 4:
+                return Contents(usual)
+    return _broken_base64(octets, pad)
+
+
+def _broken_base64(octets: bytes, pad: int) -> Contents:
+    """Each way to go on where the data are not as they should be."""
+    head, tail = (octets, b"") if pad < 0 else (octets[:pad], _PAD.sub(b"", octets[pad:], count=1))
+    junk = _JUNK.search(head)
+    readings = [_restarted(octets)]
+    if tail:  # padding ends the data, or is skipped like junk
+        readings += (_run(head.translate(None, _NOT_BASE64)), _run(octets.translate(None, _NOT_BASE64 + b"=")))
+    if junk:  # junk ends the data
+        readings.append(_run(head[: junk.start()].translate(None, _NOT_BASE64)))
+    if b"-" in octets or b"_" in octets:
+        readings.append(_run(octets.translate(_URL_SAFE, _NOT_URL_SAFE)))
+    if tail and _WORDS.search(tail) and not _LONG_RUN.search(tail):
+        # A mailing list's footer behind the data: readers end there, and none shows what it would decode to.
+        readings[:2] = readings[1::-1]
+        tail = b""
+    is_ambiguous = bool(tail or junk)
+    kind = DefectKind.BROKEN_BASE64 if is_ambiguous else DefectKind.LOOSE_BASE64
+    return _contents(readings, Defect(kind, is_ambiguous))
+
+
+def _restarted(octets: bytes) -> bytes:
+    """A new beginning after each padding."""
+    runs = re.split(rb"=+", octets.translate(None, _NOT_BASE64), maxsplit=_RUN_LIMIT)
+    return b"".join(_run(run.replace(b"=", b"")) for run in runs if run)
+
+
+def _contents(readings: Sequence[bytes], defect: Defect) -> Contents:
+    usual, *others = dict.fromkeys(readings)
+    if others[1:] and len(usual) > _LARGE:
+        return Contents(usual, tuple(others[:1]), (defect, Defect(DefectKind.TOO_MANY_READINGS, is_ambiguous=True)))
+    return Contents(usual, tuple(others), (defect,))
 
 
 def _run(run: bytes) -> bytes:
+    """One run of base64 characters; a last group that is too short gives what it holds."""
     rest = len(run) % 4
     if rest == 1:  # six bits make no octet
         run, rest = run[:-1], 0
     return binascii.a2b_base64(run + b"=" * (-rest % 4 if rest else 0))
 
 
+# quoted-printable
+
+
 def decode_quoted_printable(octets: bytes) -> bytes:
+    """The most usual reading."""
+    return quoted_printable_readings(octets).usual
+
+
+def quoted_printable_readings(octets: bytes) -> Contents:
+    if not _ODD_ESCAPE.search(octets):
+        return Contents(binascii.a2b_qp(octets))
+    has_odd_breaks = bool(_BLANK_SOFT_BREAK.search(octets) or _CR_SOFT_BREAK.search(octets))
     # RFC 2045 6.7 (3): blanks may have been appended to a soft line break on the way.
-    if b"= " in octets or b"=\t" in octets:
-        octets = _SOFT_BREAK.sub(b"=", octets)
-    return binascii.a2b_qp(octets)
-
-
-def uuencoded_files(octets: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each uuencoded file in a text: its name as written, and its content. A missing `end` is tolerated."""
-    at = 0
-    while match := _UU_BEGIN.search(octets, at):
-        content, at = _uu_content(octets, match.end())
-        if content:
-            yield match[1].strip(), content
-
-
-def _uu_content(octets: bytes, at: int) -> tuple[bytes, int]:
-    rows = []
-    while at < len(octets):
-        end = octets.find(b"\n", at)
-        end = len(octets) if end < 0 else end
-        line = octets[at:end].rstrip(b"\r")
-        if not 32 < (line[0] if line else 0) < 96 or len(line) > 90:
-            break  # "`" or a blank is the empty last row, anything else is no row at all
-        try:
-            rows.append(binascii.a2b_uu(line))
-        except binascii.Error:
-            break
-        at = end + 1
-    return b"".join(rows), at
+    joined = _CR_SOFT_BREAK.sub(b"=\n", _BLANK_SOFT_BREAK.sub(b"=\n", octets))
+    literal = binascii.a2b_qp(_FALSE_ESCAPE.sub(b"=3D", joined))
+    dropped = binascii.a2b_qp(_FALSE_ESCAPE.sub(b"", joined))
+    strict = binascii.a2b_qp(_ODD_ESCAPE.sub(b"=3D", octets))
+    kind = DefectKind.BROKEN_QUOTED_PRINTABLE if has_odd_breaks else DefectKind.LOOSE_QUOTED_PRINTABLE
+    return _contents((literal, dropped, strict, binascii.a2b_qp(octets)), Defect(kind, has_odd_breaks))

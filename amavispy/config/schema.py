@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from amavispy.config.banned import banned_filename_maps_kind, banned_rule_lists_kind
 from amavispy.config.kinds import (
     Kind,
     boolean_kind,
@@ -262,6 +263,12 @@ BANK: tuple[Group, ...] = (
                 "Which of rspamd's actions are followed, beside its score, and whether its header edits are."),
         Setting("banned_filename_re", banned_rules_kind(), [],
                 "Patterns of banned names and types, searched in order, whatever the case; the value false allows."),
+        Setting("banned_rules", banned_rule_lists_kind(), {},
+                "Lists of banned rules by name, for banned_filename_maps."),
+        Setting("banned_filename_maps", banned_filename_maps_kind(), "DEFAULT",
+                "Which lists of banned_rules hold for a recipient, all that are found; DEFAULT is banned_filename_re."),
+        Setting("banned_namepath_re", banned_rules_kind(), [],
+                "Patterns searched in the whole path of a part, a line a level: P= L= M= T= N= A= with tabs between."),
         Setting("allowed_header_tests", words((*_HEADER_TESTS, "utf8"), frozenset), list(_HEADER_TESTS),
                 "Tests of the header section."),
         Setting("viruses_that_fake_sender_maps", _YES_NO, True, "Viruses, by name, whose sender is not told."),

@@ -186,6 +186,8 @@ def written(value: Any, name: str = "") -> Any:
             return [written(item) for item in value]
         case frozenset():
             return sorted(value)
+        case dict():
+            return {key: written(item) for key, item in value.items()}
     return value
 
 
@@ -203,7 +205,7 @@ def _table(table: Any) -> Any:
     """A table of a lookup list; tables with I/O are named only."""
     match table:
         case Constant():
-            return table.value
+            return written(table.value)
         case Hash():
             return {key: written(value) for key, value in table.mapping.items()}
         case AccessList():

@@ -6,6 +6,7 @@ two together. Lookup lists end in `_maps`: ask `find`; an empty list answers Non
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from amavispy.mail.disposition import Destiny
@@ -55,7 +56,7 @@ class ClientRule:
 
 @dataclass(frozen=True, slots=True)
 class BannedRule:
-    """One entry of banned_filename_re. `pattern` is searched in every key of a part; `value` false allows."""
+    """One entry of a list of banned rules. `pattern` is searched in every key of a part; `value` false allows."""
 
     pattern: str
     value: str | bool = True
@@ -121,6 +122,9 @@ class Settings:
         ("soft reject", "reject", "discard", "quarantine", "add header", "rewrite subject", "header edits")
     )
     banned_filename_re: tuple[BannedRule, ...] = ()
+    banned_rules: Mapping[str, tuple[BannedRule, ...]] = field(default_factory=dict)
+    banned_filename_maps: LookupList = LookupList.constant("DEFAULT")
+    banned_namepath_re: tuple[BannedRule, ...] = ()
     allowed_header_tests: frozenset[str] = frozenset(
         ("other", "mime", "syntax", "empty", "long", "control", "8bit", "missing", "multiple")
     )

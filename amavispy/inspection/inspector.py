@@ -29,6 +29,7 @@ from amavispy.policy.spam import needs_scan
 from amavispy.policy.virus_names import as_spam
 
 Recipients = tuple[RecipientPolicy, ...]
+Specs = tuple[ScannerSpec, ...]
 Mark = Callable[[str], object]
 _NOTHING = Decoded()
 

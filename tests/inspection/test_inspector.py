@@ -11,12 +11,14 @@ from amavispy.deadline import Deadline
 from amavispy.inspection.budget import Limits
 from amavispy.inspection.decoder import Decoded, Decoder
 from amavispy.inspection.inspector import Inspector
+from amavispy.inspection.workload import SpamTask
+from amavispy.mail.disposition import Destiny
 from amavispy.mail.envelope import Connection, Envelope, Recipient
 from amavispy.mail.message import Content, Ids, Message
 from amavispy.mail.verdict import HeaderDefect, Part, SpamScan, Unchecked, Verdict, VirusScan
 from amavispy.policy.bank import PolicyBank
 from amavispy.policy.banned_defaults import DEFAULT_BANNED_FILENAME_RE
-from amavispy.policy.lookup import LookupList
+from amavispy.policy.lookup import Hash, LookupList
 from amavispy.policy.recipient import Checks, RecipientPolicy, recipient_policies
 from amavispy.policy.settings import ScannerSpec, Settings
 from tests.corpus import build
@@ -42,9 +44,11 @@ class FakeDecoder:
 class FakeScanning:
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[Part, ...], tuple[ScannerSpec, ...], tuple[ScannerSpec, ...]]] = []
+        self.tasks: list[SpamTask] = []
 
-    def scan(self, content, parts, envelope, virus, spam, deadline, *, backups, first_infected_stops):
+    def scan(self, content, parts, envelope, virus, spam, deadline, *, backups, first_infected_stops, spam_task):
         self.asked.append((parts, virus, spam))
+        self.tasks.append(spam_task)
         return tuple(VirusScan(s.name) for s in virus), tuple(SpamScan(s.name, 1.5) for s in spam)
 
 
@@ -59,6 +63,7 @@ class Desk:
             "av_scanners": (CLAMD,),
             "spam_scanners": (SPAMD,),
             "banned_filename_re": DEFAULT_BANNED_FILENAME_RE,
+            "final_banned_destiny": Destiny.PASS,
         }
         self.bank = PolicyBank(Settings(**{**everything, **settings}))  # type: ignore[arg-type]
 
@@ -131,6 +136,20 @@ def test_scanners_run_although_a_limit_stopped_the_decoder():
     desk = Desk(Decoded((PROGRAM,), hold="Maximum decoding depth (14) exceeded"))
     desk.inspect(Checks())
     assert desk.scanning.asked == [((PROGRAM,), (CLAMD,), (SPAMD,))]
+
+
+def test_spam_scanners_are_not_asked_of_a_mail_that_nobody_gets_or_hears_of():
+    desk = Desk(final_banned_destiny=Destiny.DISCARD)
+    desk.inspect(Checks(), Checks())
+    desk.inspect(Checks(), Checks(banned=True))
+    assert [spam for _, _, spam in desk.scanning.asked] == [(), (SPAMD,)]
+
+
+def test_spam_scanners_are_told_of_users_size_and_banks():
+    users = LookupList.of([Hash({"r0@example.net": "ann"})])
+    desk = Desk(sa_username_maps=users, sa_mail_body_size_limit=7)
+    desk.inspect(Checks(), Checks(spam=True), Checks())
+    assert desk.scanning.tasks == [SpamTask(("ann", None, ""), 7)]
 
 
 def test_without_scanners_nobody_is_asked():

@@ -13,10 +13,12 @@ from amavispy.config.kinds import nearest
 from amavispy.config.sources import Path
 from amavispy.config.spans import Cover, Span, dead_entries, span_of, taken_whole
 from amavispy.mail.disposition import Destiny
+from amavispy.policy.banned_rules import DEFAULT, answers_in, names_in
 from amavispy.policy.lookup import Constant, IpTable, LookupList
 from amavispy.policy.settings import ClientRule, Settings
 
 _BY_RULE = ("MYUSERS",)
+_ALL_ANSWERS = ("banned_filename_maps",)
 _SHOWN = 20  # a table of a hundred thousand networks must not lead to as many warnings
 _DESTINIES = tuple(f.name for f in fields(Settings) if f.name.endswith("_destiny"))
 
@@ -69,10 +71,24 @@ def bounces_without_next_hop(draft: Draft) -> Iterator[Finding]:
             )
 
 
+def unknown_banned_rules(draft: Draft) -> Iterator[Finding]:
+    """A misspelt name would ban nothing, and nobody would notice."""
+    told: set[str] = set()
+    for path, settings in draft.banks():
+        names = (name for answer in answers_in(settings.banned_filename_maps) for name in names_in(answer))
+        for name in dict.fromkeys(names):
+            if name != DEFAULT and name not in settings.banned_rules and name not in told:
+                told.add(name)
+                hint = nearest(name, [DEFAULT, *settings.banned_rules])
+                known = ", ".join(islice([DEFAULT, *settings.banned_rules], 12))
+                problem = f'there is no list of banned_rules "{name}"{", " + hint if hint else ""}'
+                yield fault((*path, "banned_filename_maps"), problem, f"known: {known}")
+
+
 def tables_never_asked(draft: Draft) -> Iterator[Finding]:
-    """Behind a constant no table of a lookup list is ever asked."""
+    """Behind a constant no table of a lookup list is ever asked, unless the list is asked for all its answers."""
     for path, name, value in _written(draft):
-        if isinstance(value, LookupList):
+        if isinstance(value, LookupList) and name not in _ALL_ANSWERS:
             index = next((i for i, table in enumerate(value.tables[:-1]) if isinstance(table, Constant)), None)
             if index is not None:
                 yield warning(

@@ -35,13 +35,15 @@ def banned_filename_maps_kind() -> Kind:
 def _rule_lists(value: Any, context: Context) -> dict[str, tuple[BannedRule, ...]]:
     if not isinstance(value, dict):
         raise BadValue(f"{show(value)} is not a table", "expected [banned_rules] with NAME = [rule, ...]")
-    lists = each(value.items(), lambda rules: _RULES.convert(rules, context))
-    bad = [name for name in value if not _NAME.fullmatch(name)]
-    if bad:
-        raise BadValue(
-            f"{show(bad[0])} cannot name a list of rules", "expected a word without blanks, commas and quotes"
-        )
+    lists = each(((name, (name, rules)) for name, rules in value.items()), lambda entry: _rule_list(*entry, context))
     return dict(zip(value, lists, strict=True))
+
+
+def _rule_list(name: str, rules: Any, context: Context) -> tuple[BannedRule, ...]:
+    if not _NAME.fullmatch(name):
+        raise BadValue(f"{show(name)} cannot name a list of rules", "expected a word without blanks and commas")
+    found: tuple[BannedRule, ...] = _RULES.convert(rules, context)
+    return found
 
 
 def _answer(value: Any, context: Context) -> Any:

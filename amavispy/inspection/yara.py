@@ -1,9 +1,9 @@
 """Yara - scanning a mail with YARA rules, in this process.
 
-Rules come from the package ("builtin"), from files, or from directories of *.yar and *.yara files. They are compiled in
-the constructor, before workers are forked; the scanner made there serves every worker. It gets the mail as it came in
-and every decoded part. yara-x has no time limit here (that would start a thread), but it matches in linear time and
-the deadline is checked between parts.
+Rules come from the package ("builtin", which knows EICAR alone, and "heuristics"), from files, or from directories of
+*.yar and *.yara files. They are compiled in the constructor, before workers are forked; the scanner made there serves
+every worker. It gets the mail as it came in and every decoded part. yara-x has no time limit here (that would start a
+thread), but it matches in linear time and the deadline is checked between parts.
 
 **Failures:** none after the start: what goes wrong is the VirusScan's `error`, and a finding outweighs it. At the start
 ValueError for rules that cannot be read or compiled.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import yara_x
 
@@ -24,7 +25,9 @@ from amavispy.mail.verdict import VirusScan
 from amavispy.policy.settings import ScannerSpec
 
 _BUILTIN = "builtin"
-_BUILTIN_DIRECTORY = Path(__file__).with_name("yara_rules")
+_OURS = MappingProxyType(
+    {name: Path(__file__).with_name("yara_rules") / f"{name}.yar" for name in (_BUILTIN, "heuristics")}
+)
 
 
 class YaraScanner:
@@ -115,7 +118,7 @@ def compiled(sources: Sequence[str]) -> yara_x.Rules:
 
 
 def _files(source: str) -> list[Path]:
-    path = _BUILTIN_DIRECTORY if source == _BUILTIN else Path(source)
+    path = _OURS.get(source) or Path(source)
     if not path.is_dir():
         return [path]
     return sorted(file for file in path.iterdir() if file.suffix in (".yar", ".yara"))

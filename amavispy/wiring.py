@@ -12,8 +12,9 @@ import codecs
 import contextlib
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from encodings.aliases import aliases
+from functools import partial
 
 from amavispy.config.faults import ConfigError, Fault
 from amavispy.config.loader import load_config
@@ -24,16 +25,24 @@ from amavispy.delivery.notify import Notifier
 from amavispy.delivery.quarantine import Quarantine
 from amavispy.delivery.release import Release
 from amavispy.delivery.transports import SmtpTransport
+from amavispy.inspection.archives import UNPACKERS
 from amavispy.inspection.budget import Limits
+from amavispy.inspection.confinement import NOTHING, Grants, for_decoding, for_tools
 from amavispy.inspection.decoder import Decoder
+from amavispy.inspection.external_tools import confinable, find_tools, tool_table
+from amavispy.inspection.file_types import FileTypes
 from amavispy.inspection.inspector import Inspector
+from amavispy.inspection.passwords import Passwords
+from amavispy.inspection.sandbox import Sandbox
 from amavispy.inspection.scanning import Scanning
+from amavispy.inspection.unpacking import Unpacking, report
 from amavispy.journal import Journal
 from amavispy.journal.transports import FileTransport, StderrTransport, SyslogTransport, Transport
 from amavispy.mail.ids import IdIssuer
 from amavispy.pipeline import Pipeline
 from amavispy.policy.settings import ScannerSpec, Settings
 from amavispy.server.ampdp_session import AmpdpSession
+from amavispy.server.children import fork
 from amavispy.server.plan import Plan
 from amavispy.server.profiles import Profiles
 from amavispy.server.session import Services, Sessions
@@ -90,15 +99,37 @@ def _inspector(config: Config) -> Inspector:
         server.max_expansion_quota,
         int(server.min_expansion_factor),
         int(server.max_expansion_factor),
+        server.max_decoding_time,
     )
     try:
         scanning = Scanning(_scanners(config), server.tempbase)
     except ValueError as error:
         raise _unusable("av_scanners", str(error), "a scanner that can be set up") from error
-    inspector = Inspector(Decoder(limits), scanning)
+    inspector = Inspector(_decoder(server, limits), scanning)
     for settings in _all_settings(config):
         inspector.prepare(settings)
     return inspector
+
+
+def _decoder(server: ServerSettings, limits: Limits) -> Decoder:
+    """The decoder with its confined children; they are forked by a worker when it first meets an archive."""
+    grants = Grants.of_this_system()
+    if server.sandbox == "required" and not grants.is_complete:
+        raise _unusable("sandbox", f'"required", but this system does not grant {grants.missing}', '"auto" or "off"')
+    is_confined = server.sandbox != "off"
+    confined = grants if is_confined else NOTHING
+    tools = find_tools()
+    unpacking = Unpacking(
+        Sandbox(_start_child, UNPACKERS, partial(for_decoding, confined)),
+        Sandbox(_start_child, tool_table(tools), partial(for_tools, confined, *confinable(tools)), "tool decoder"),
+    )
+    report(grants, is_confined, tools, unpacking.table())
+    passwords = Passwords(server.archive_passwords, server.find_archive_passwords)
+    return Decoder(limits, FileTypes(), unpacking.table(), passwords, server.tempbase)
+
+
+def _start_child(run: Callable[[], None]) -> int:
+    return fork(run, ())
 
 
 def _all_settings(config: Config) -> Iterator[Settings]:

@@ -302,6 +302,23 @@ def words(names: Iterable[str], build: Callable[[list[str]], Any] = tuple) -> Ki
     return Kind(f"list of: {', '.join(known)}", convert)
 
 
+def secrets() -> Kind:
+    """A list of texts that are taken as they are: no $NAME means anything in a password."""
+    expected = "expected a list of texts of 1 to 128 characters"
+
+    def one(value: Any) -> str:
+        if not isinstance(value, str) or not 0 < len(value) <= 128 or "\0" in value:
+            raise BadValue("this is no password", expected)
+        return value
+
+    def convert(value: Any, _context: Context) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise BadValue(f"{show(value)} is not a list", expected)
+        return tuple(each(enumerate(value), one))
+
+    return Kind("list of texts", convert)
+
+
 def enumeration(members_of: type[Enum], prefix: str = "") -> Kind:
     """One of an enum's names behind a prefix: D_PASS for Destiny.PASS."""
     return choice({f"{prefix}{member.name}": member for member in members_of})

@@ -91,6 +91,11 @@ class ServerSettings:
     max_expansion_quota: int = 300 * MIB
     min_expansion_factor: float = 5.0
     max_expansion_factor: float = 500.0
+    max_decoding_time: float = 8.0
+    # unpacking
+    sandbox: str = "auto"
+    archive_passwords: tuple[str, ...] = ()
+    find_archive_passwords: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from amavispy.config.kinds import (
     number,
     octal,
     path,
+    secrets,
     size,
     text,
     words,
@@ -69,6 +70,7 @@ _TEMPLATE = r"|local:(?!/)(?!.*\.\.)(?:[A-Za-z0-9._+/-]|%[mbPni%])+"
 _DELIMITERS = r"|[!#$%&'*+/=?^_~.-]{1,8}"
 _FIELD_NAME = r"[!-9;-~]{1,76}"  # RFC 5322 3.6.8
 _TLS = {"none": "none", "may": "may", "encrypt": "encrypt"}
+_SANDBOX = {"auto": "auto", "required": "required", "off": "off"}
 _PROTOCOLS = {"": "", "SMTP": "SMTP", "LMTP": "LMTP", "AM.PDP": "AM.PDP"}
 _SPOKEN = "this version speaks SMTP, LMTP and AM.PDP"
 _NO_PROTOCOLS = dict.fromkeys(("milter", "MILTER", "TCP-LOOKUP", "COURIER", "QMQPqq"), _SPOKEN)
@@ -166,6 +168,14 @@ SERVER: tuple[Group, ...] = (
         Setting("min_expansion_factor", number(0, 1e6), 5, "Times its size that every mail may be decoded into."),
         Setting("max_expansion_factor", number(0, 1e6), 500,
                 "Times its size that a mail may be decoded into, up to max_expansion_quota."),
+        Setting("max_decoding_time", duration(0.1, 3600), 8, "How long decoding a mail may take."),
+    )),
+    Group("Unpacking", False, (
+        Setting("sandbox", choice(_SANDBOX), "auto",
+                "Confine what unpacks archives: as far as the kernel grants, fully or do not start, or not at all."),
+        Setting("archive_passwords", secrets(), [], "Passwords that are tried on encrypted archives."),
+        Setting("find_archive_passwords", _TRUTH, False,
+                "Try words of the mail's text as passwords on its encrypted archives."),
     )),
 )
 # fmt: on

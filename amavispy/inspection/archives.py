@@ -45,7 +45,23 @@ UNPACKERS: Mapping[str, Way] = MappingProxyType(
     }
 )
 
-FALLBACKS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+_SEVEN = ("7zz",)
+_BOTH = ("7zz", "unar")
+_UNAR = ("unar",)
+
+FALLBACKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(("7z", "cab", "iso", "xar", "cpio", "rpm", "deb", "a", "Z"), _SEVEN),
+        **dict.fromkeys(("chm", "wim", "szdd", "img", "vhd", "vhdx", "vmdk", "qcow", "dmg", "squashfs"), _SEVEN),
+        **dict.fromkeys(("zip", "kmz", "lha", "arj"), _BOTH),
+        **dict.fromkeys(("rar", "ace", "arc", "zoo", "sit"), _UNAR),
+        "lzo": ("lzop",),
+        "lrz": ("lrzip",),
+    }
+)
+
+# What is an archive and cannot be looked into when nobody here reads it.
+LOCKED = frozenset((*UNPACKERS, *FALLBACKS, "installshield", "F", "bz"))
 
 _WORTH: Mapping[str, Callable[[Buffer], bool]] = MappingProxyType({})
 

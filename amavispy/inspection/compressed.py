@@ -12,11 +12,11 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from amavispy.inspection.budget import Budget
-from amavispy.inspection.packed import CHUNK, Buffer, Chunk, Damaged, Found, Packed, Remark, unique
+from amavispy.inspection.packed import CHUNK, Buffer, Chunk, Damaged, Found, Packed, Remark, derived, unique
 
 _INPUT = 65_536  # octets of packed data fed at once
 _STREAMS = 4096  # compressed streams one after the other in a file
@@ -147,13 +147,3 @@ def _behind(packed: Packed, end: int = 0) -> Iterator[Found]:
     rest = memoryview(packed.octets)[end:] if end else b""
     if len(rest) >= _LEAST_REST and bytes(rest[:CHUNK]).strip(b"\0"):
         yield Found((), (rest[at : at + CHUNK] for at in range(0, len(rest), CHUNK)), declared=len(rest))
-
-
-def derived(names: tuple[str, ...], endings: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the content of a packed single file: `x.gz` holds `x`, `x.tgz` holds `x.tar`."""
-    found = []
-    for name in names:
-        for ending, instead in endings.items():
-            if name.lower().endswith(ending):
-                found.append(name[: -len(ending)] + instead)
-    return unique(*found)

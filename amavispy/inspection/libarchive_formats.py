@@ -21,8 +21,7 @@ from libarchive.exception import ArchiveError
 from libarchive.read import ArchiveRead, new_archive_read
 
 from amavispy.inspection.budget import Budget
-from amavispy.inspection.compressed import derived
-from amavispy.inspection.packed import CannotUnpack, Damaged, Found, Packed, Remark, Unpacker
+from amavispy.inspection.packed import CannotUnpack, Damaged, Found, Packed, Remark, Unpacker, derived
 
 _BLOCK = 1 << 18
 _IS_ENCRYPTED = ffi.libarchive.archive_entry_is_encrypted

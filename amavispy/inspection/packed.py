@@ -16,7 +16,7 @@ middle of a member, which then keeps what came before; LimitExceeded from the bu
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -139,3 +139,13 @@ def slices(octets: Buffer, start: int = 0, end: int | None = None) -> Iterator[C
     stop = len(view) if end is None else min(end, len(view))
     for at in range(start, stop, CHUNK):
         yield view[at : min(at + CHUNK, stop)]
+
+
+def derived(names: tuple[str, ...], endings: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the content of a packed single file: `x.gz` holds `x`, `x.tgz` holds `x.tar`."""
+    found = []
+    for name in names:
+        for ending, instead in endings.items():
+            if name.lower().endswith(ending):
+                found.append(name[: -len(ending)] + instead)
+    return unique(*found)

@@ -11,13 +11,18 @@ members that the given passwords may open) is asked of the external tools that t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from amavispy.inspection.archives import FALLBACKS, UNPACKERS
+from amavispy.inspection.archives import FALLBACKS, LOCKED, UNPACKERS
 from amavispy.inspection.budget import Budget
+from amavispy.inspection.confinement import Grants
 from amavispy.inspection.packed import CannotUnpack, Member, Packed, Remark, Unpacked, Way, unpacked
 from amavispy.inspection.sandbox import Sandbox
+
+_log = logging.getLogger("amavispy.decoder")
+_NOTICE = 25
 
 Unpack = Callable[[Packed, Budget], Unpacked]
 
@@ -54,6 +59,19 @@ class Unpacking:
     def _tools_for(self, short: str) -> tuple[str, ...]:
         table = self._tools.table if self._tools else {}
         return tuple(tool for tool in FALLBACKS.get(short, ()) if tool in table)
+
+
+def report(grants: Grants, is_confined: bool, tools: Mapping[str, str], table: Mapping[str, Unpack]) -> None:
+    """Say once, at the start, what unpacks what and how it is confined."""
+    _log.log(_NOTICE, "Sandbox of the decoders: %s", grants if is_confined else "off, rlimits only")
+    internal = " ".join(f".{short}" for short in sorted(UNPACKERS))
+    _log.info("Internal decoders for %s", internal)
+    for tool, path in tools.items():
+        shorts = " ".join(f".{short}" for short in sorted(FALLBACKS) if tool in FALLBACKS[short])
+        if shorts:
+            _log.info("Found decoder for %s at %s", shorts, path)
+    if missing := " ".join(f".{short}" for short in sorted(LOCKED - table.keys())):
+        _log.info("No decoder for %s", missing)
 
 
 class _Attempt:
@@ -93,7 +111,7 @@ class _Attempt:
                 elif not each.names and is_open:
                     yield each
         except CannotUnpack as fault:
-            self._fault = self._fault or fault
+            self._fault = self._fault if self._fault and "C" not in fault.attributes else fault
             return
         self._fault = None
         self._missing = [m for m in self._missing if m.names and m.names[0] not in self._good]
@@ -106,7 +124,7 @@ class _Attempt:
             raise self._fault
 
     def _is_missing(self, member: Member) -> bool:
-        if member.octets is not None or "U" not in member.attributes:
+        if member.octets or "U" not in member.attributes:
             return False
         return self._has_passwords or "C" not in member.attributes
 

@@ -1,8 +1,8 @@
 """postfix - a private Postfix: own configuration, queue and log, free ports, ended by its master's process id.
 
-Its smtpd services: `filtered` (content_filter), `proxied` (smtpd_proxy_filter), `milted` (smtpd_milters) and `reentry`
-(no filters, where mail comes back); everything is relayed to the test's sink. XCLIENT is allowed, so that a test can be
-any client.
+Its smtpd services: `filtered` (content_filter, by SMTP), `by_lmtp` (by LMTP), `proxied` (smtpd_proxy_filter), `milted`
+(smtpd_milters) and `reentry` (no filters, where mail comes back); everything is relayed to the test's sink. XCLIENT is
+allowed, so that a test can be any client.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ _MASTER = """
     -o content_filter=smtp-amavis:{post_queue}
 [::1]:{filtered6} inet n - n - - smtpd
     -o content_filter=smtp-amavis:{post_queue}
+127.0.0.1:{by_lmtp} inet n - n - - smtpd
+    -o content_filter=lmtp-amavis:{post_queue}
 127.0.0.1:{proxied} inet n - n - 40 smtpd
     -o smtpd_proxy_filter={proxy_filter}
     -o smtpd_client_connection_count_limit=40
@@ -70,6 +72,9 @@ _MASTER = """
 smtp-amavis unix - - n - {filters} smtp
     -o smtp_send_xforward_command=yes
     -o smtp_data_done_timeout=1200
+    -o disable_dns_lookups=yes
+lmtp-amavis unix - - n - {filters} lmtp
+    -o lmtp_send_xforward_command=yes
     -o disable_dns_lookups=yes
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -104,11 +109,11 @@ class Routes:
 
 
 class Postfix:
-    """A running Postfix. Ports: `filtered` (and `filtered6`), `proxied`, `milted`, `reentry`."""
+    """A running Postfix. Ports: `filtered` (and `filtered6`), `by_lmtp`, `proxied`, `milted`, `reentry`."""
 
     def __init__(self, sink_port: int, reentry_port: int, routes: Routes) -> None:
         self.directory = private_directory("postfix")
-        self.filtered, self.filtered6, self.proxied, self.milted = (free_port() for _ in range(4))
+        self.filtered, self.filtered6, self.by_lmtp, self.proxied, self.milted = (free_port() for _ in range(5))
         self.reentry = reentry_port
         self._configure(sink_port, routes)
         subprocess.run(["postfix", "-c", self.directory / "etc", "start"], check=True, capture_output=True, timeout=60)
@@ -127,6 +132,7 @@ class Postfix:
             _MASTER.format(
                 filtered=self.filtered,
                 filtered6=self.filtered6,
+                by_lmtp=self.by_lmtp,
                 proxied=self.proxied,
                 milted=self.milted,
                 reentry=self.reentry,

@@ -65,7 +65,12 @@ CLIENTS = [
     ("2001:db8::17", ""),
     ("::1", "LOCALHOST"),
 ]
-ROUTES = [("filtered", "SUBMISSION-IN"), ("proxied", "SUBMISSION-IN"), ("milted", "AM.PDP-SOCK")]
+ROUTES = [
+    ("filtered", "SUBMISSION-IN"),
+    ("by_lmtp", "SUBMISSION-IN"),
+    ("proxied", "SUBMISSION-IN"),
+    ("milted", "AM.PDP-SOCK"),
+]
 
 
 @pytest.mark.parametrize(("client", "bank"), CLIENTS)
@@ -128,6 +133,17 @@ def test_a_filtered_mail_comes_back_with_its_octets_and_our_header_fields(runnin
     octets = next(m.octets for m in running.sink.mails if message_id.encode() in m.octets)
     assert b"X-Virus-Scanned: amavispy at example.com\r\n" in octets
     assert octets.endswith(build.text().partition(b"\r\n\r\n")[2])
+
+
+def test_a_bounced_mail_tells_its_sender_and_nobody_else(running: Deployment) -> None:
+    before = len(running.sink.mails)
+    _, _, message_id = submit(running.postfix.filtered, "198.51.100.1", build.exe_zip())
+    assert "Bounced" in line_about(running, message_id).actions
+    running.sink.wait_for(lambda: any(message_id.encode() in m.octets for m in running.sink.mails[before:]))
+    bounce = next(m for m in running.sink.mails[before:] if message_id.encode() in m.octets)
+    assert (bounce.sender, bounce.recipients) == ("", ["alice@example.org"])
+    assert b"report-type=delivery-status" in bounce.octets
+    assert b"setup.exe" not in bounce.octets.partition(b"message/delivery-status")[2].partition(b"Message-ID")[2]
 
 
 def test_mail_over_ipv6_takes_the_same_way(running: Deployment) -> None:

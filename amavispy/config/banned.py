@@ -35,7 +35,7 @@ def banned_filename_maps_kind() -> Kind:
 def _rule_lists(value: Any, context: Context) -> dict[str, tuple[BannedRule, ...]]:
     if not isinstance(value, dict):
         raise BadValue(f"{show(value)} is not a table", "expected [banned_rules] with NAME = [rule, ...]")
-    lists = each(((name, (name, rules)) for name, rules in value.items()), lambda entry: _rule_list(*entry, context))
+    lists = each(((name, (name, rules)) for name, rules in value.items()), lambda e: _rule_list(e[0], e[1], context))
     return dict(zip(value, lists, strict=True))
 
 

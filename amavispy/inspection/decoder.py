@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from amavispy.deadline import Deadline
-from amavispy.inspection.archives import is_worth_unpacking
+from amavispy.inspection.archives import LOCKED, is_worth_unpacking
 from amavispy.inspection.budget import Budget, LimitExceeded, Limits
 from amavispy.inspection.file_types import FileTypes
 from amavispy.inspection.mime import MESSAGE_TYPES
@@ -121,6 +121,7 @@ class _Decoding:
         """Unpack the nodes of one level; their content is the next. Too deep is only what has content."""
         entered = False
         for node in nodes:
+            self._note_locked(node)
             for unpack in self._unpackers(node):
                 if not entered:
                     self.budget.enter_level(level)
@@ -165,6 +166,12 @@ class _Decoding:
         """The short types of a node by which there may be something in it: a file can be several things at once."""
         table, octets = self.decoder.unpackers, node.octets or b""
         return [short for short in node.short_types if short in table and is_worth_unpacking(short, octets)]
+
+    def _note_locked(self, node: Node) -> None:
+        """An archive that nobody here can open is no file like another: its content remains unknown."""
+        if not LOCKED.isdisjoint(node.short_types) and self.decoder.unpackers.keys().isdisjoint(node.short_types):
+            node.marked("U")
+            _log.info("No decoder for p%03d (%s)", node.number, ", ".join(node.short_types))
 
     def _unpack_archive(self, node: Node) -> None:
         """Every reading of a file that is several things at once, such as a program with a zip at its end."""

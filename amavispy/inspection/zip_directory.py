@@ -27,7 +27,6 @@ _CENTRAL = struct.Struct("<4s2B5H3I5H2I")
 _LOCAL = struct.Struct("<4s2B4HI2I2H")
 _ENDS = 8  # end records that are followed
 _MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
-_NAME_LIMIT = 4096
 METHODS = frozenset((0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 14, 16, 18, 19, 20, 93, 94, 95, 96, 97, 98, 99))
 
 ENCRYPTED, DESCRIPTOR, STRONG, MASKED = 1, 8, 64, 8192
@@ -141,7 +140,7 @@ def _entries(octets: Searchable, at: int, base: int) -> Iterator[Entry]:
             full, size, offset = _zip64(octets[at + name : at + name + extra], full, size, offset)
         mode = external >> 16 if system == 3 else 0
         yield Entry(
-            octets[at : at + min(name, _NAME_LIMIT)],
+            octets[at : at + name],
             flags, method, crc, size, full, base + offset, octets[at + name : at + name + extra], mode,
         )  # fmt: skip
         at += name + extra + comment
@@ -160,7 +159,7 @@ def local_header(octets: Searchable, at: int) -> tuple[Entry, int] | None:
         return None
     _, version, _, flags, method, _, _, crc, size, full, name, extra = _LOCAL.unpack_from(octets, at)
     start = at + _LOCAL.size
-    if version > 99 or method not in METHODS or not 0 < name <= _NAME_LIMIT or start + name > len(octets):
+    if version > 99 or method not in METHODS or not name or start + name > len(octets):
         return None
     more = octets[start + name : start + name + extra]
     if _MAX32 in (size, full):

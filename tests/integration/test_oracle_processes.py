@@ -131,7 +131,7 @@ class TestAWorkerIsKilled:
 
 class TestTheMasterIsKilled:
     def test_kill_lets_the_worker_finish_and_then_all_is_over(self, running: Running) -> None:
-        """amavisd's orphans serve on, with nobody to replace or stop them; ours finish and go, so a supervisor can restart."""
+        """amavisd's orphans serve on, with nobody to replace or stop them; ours finish and go."""
         children = running.daemon.workers()
         release = running.sink.hold("eod")
         with Talk(running.port) as talk:

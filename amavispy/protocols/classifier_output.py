@@ -61,7 +61,7 @@ def _fields(output: bytes) -> Fields:
     """The fields that are known, of the header section that the output begins with."""
     head = output[:_HEAD_LIMIT].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
     found: Fields = {}
-    for line in re.split(rb"\n(?![ \t])", head):
+    for line in () if head.startswith(b"\n") else re.split(rb"\n(?![ \t])", head):
         if match := _FIELD.fullmatch(line):
             name = match[1].decode("ascii")
             value = " ".join(match[2].decode("utf-8", "replace").split())[:_VALUE_LIMIT]

@@ -147,7 +147,8 @@ class LineDaemonSession:
             return []
         if self._sample is None or not self._input:
             raise ScannerError("the daemon closed the connection" if not octets else "an answer to no question")
-        answers = self._reading.answers(bytes(self._input), self._sample.number)
+        said = bytes(self._input.replace(b"\0", b"\n") if is_line else self._input)
+        answers = self._reading.answers(said, self._sample.number)
         self._input.clear()
         self._sample = None
         self.is_spent = not octets or not self._keeps_open

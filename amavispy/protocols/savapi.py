@@ -97,7 +97,7 @@ class SavapiSession:
         elif code == b"350":  # an error within the file; the end is still to come
             self._note(Answer(number, error=readable(line)))
         elif not code.isdigit() or code[:1] not in b"34" or code == b"300":
-            return self._over(Answer(number, error=f"failed: {readable(line)}"), at_least=True)
+            return self._over(Answer(number, error=f"failed: {readable(line) or 'an empty line'}"), at_least=True)
         return []
 
     def _note(self, answer: Answer) -> None:

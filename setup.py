@@ -28,6 +28,7 @@ setup(
         "click>=8.1",
         "rich>=13",
         "python-magic>=0.4.27",
+        "libarchive-c>=5.1",
     ],
     extras_require={
         "yara": ["yara-x>=1.0"],

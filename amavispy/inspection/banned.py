@@ -42,6 +42,9 @@ _GROUPED = re.compile(r"\\[1-9]|\(\?P[<=]|\(\?\(|^\(\?[a-zA-Z]+\)")
 _SEPARATORS = {ord("\t"): " ", ord("\n"): " "}
 _log = logging.getLogger("amavispy.banned")
 
+_NAMELESS: tuple[tuple[str, ...], ...] = ((),)
+_NOWHERE = (_NO_RULE,)
+
 Positions = tuple[int, ...]  # of the first rule that matches, in each reading
 
 
@@ -86,9 +89,6 @@ class BannedRules:
             known = self.types[key] = self.of_name(key)
         return known
 
-    def bans(self, position: int) -> bool:
-        return position != _NO_RULE and self.rules[position].value not in (False, "", "0")
-
 
 def _combined(rules: RuleList, flags: int) -> tuple[re.Pattern[str], ...] | None:
     """All patterns as alternatives; back references and flags of their own would change their meaning together."""
@@ -108,10 +108,10 @@ class _Node:
     def __init__(self, part: Part, parent: _Node | None) -> None:
         self.part = part
         self.parent = parent
-        self.types = [*part.types, *[f".{short}" for short in part.short_types]]
+        self.types = [*part.types, *["." + short for short in part.short_types]]
         if "U" in part.attributes:
             self.types.append("UNDECIPHERABLE")
-        self.name_readings = _readings(part.names)
+        self.name_readings = _readings(part.names) if part.names else _NAMELESS
 
     @property
     def path(self) -> list[_Node]:
@@ -124,7 +124,7 @@ class _Node:
         return nodes[::-1]
 
 
-def _readings(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _readings(names: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
     """The names as given, then with each of the forms they may be known by."""
     odd = [forms(name) for name in names]
     readings = [names]
@@ -173,14 +173,18 @@ class _Search:
         """The first part that is banned; a later one whose rule says DISCARD still silences the bounce."""
         first: Banned | None = None
         reached: dict[int, Positions] = {}
+        is_logged = _log.isEnabledFor(_LEVEL_1)
         for node in self.tree.nodes:
-            above = reached[node.parent.part.number] if node.parent else ()
-            positions = reached[node.part.number] = _merged(self._positions(node), above)
+            positions = self._positions(node)
+            if node.parent:
+                positions = _merged(positions, reached[node.parent.part.number])
+            reached[node.part.number] = positions
             if not node.part.is_leaf:
                 continue
-            rule = _deciding(self.rules, positions) or self.tree.rule_of_path(node)
+            rule = None if positions == _NOWHERE else _deciding(self.rules, positions)
+            rule = rule or self.tree.rule_of_path(node)
             bans = rule is not None and _is_true(rule.value)
-            if _log.isEnabledFor(_LEVEL_1):
+            if is_logged:
                 self._tell(node, rule, bans)
             if rule is None or not bans:
                 continue
@@ -192,7 +196,13 @@ class _Search:
 
     def _positions(self, node: _Node) -> Positions:
         """The first rule that matches the node alone, in each of its readings."""
-        first = min(map(self.rules.of_type, node.types), default=_NO_RULE)
+        first, known = _NO_RULE, self.rules.types
+        for key in node.types:
+            position = known[key] if key in known else self.rules.of_type(key)
+            if position < first:
+                first = position
+        if node.name_readings is _NAMELESS:
+            return _NOWHERE if first == _NO_RULE else (first,)
         return tuple([min([first, *map(self._of_name, names)]) for names in node.name_readings])
 
     def _of_name(self, name: str) -> int:
@@ -215,8 +225,8 @@ class _Search:
 
 def _merged(own: Positions, above: Positions) -> Positions:
     """The first rule that matches a node or what contains it, in each reading of either."""
-    if len(own) == 1 and len(above) <= 1:
-        return own if not above or own <= above else above
+    if len(own) == len(above) == 1:
+        return min(own, above)
     count = max(len(own), len(above))
     return tuple([min(_reading(own, n), _reading(above, n)) for n in range(count)])
 
@@ -224,7 +234,7 @@ def _merged(own: Positions, above: Positions) -> Positions:
 def _reading(positions: Positions, number: int) -> int:
     if number < len(positions):
         return positions[number]
-    return positions[0] if positions else _NO_RULE
+    return positions[0]
 
 
 def _deciding(rules: BannedRules, positions: Iterable[int]) -> BannedRule | None:
@@ -245,7 +255,8 @@ def breadth_first(parts: Sequence[Part]) -> Iterator[Part]:
     level = children.get(0, [])
     while level:
         yield from level
-        level = [child for part in level for child in sorted(children.get(part.number, ()), key=_place)]
+        families = [children[part.number] for part in level if part.number in children]
+        level = [child for family in families for child in sorted(family, key=_place)]
 
 
 def _place(part: Part) -> int:
@@ -321,6 +332,7 @@ class BannedTables:
 
     def __init__(self) -> None:
         self._compiled: dict[tuple[int, ...], tuple[object, BannedRules]] = {}
+        self._for_all: dict[int, tuple[Settings, tuple[RuleList, ...] | None]] = {}
 
     def prepare(self, settings: Settings) -> None:
         """Compile everything these settings hold."""
@@ -332,11 +344,11 @@ class BannedTables:
         self, parts: Sequence[Part], settings: Settings, recipients: Sequence[RecipientPolicy]
     ) -> tuple[Banned | None, ...]:
         """One entry a recipient; None as well for those who bypass the check."""
-        if not parts:
+        if not parts or not recipients:
             return (None,) * len(recipients)
         groups: dict[tuple[int, ...], list[int]] = {}
         tables: dict[tuple[int, ...], BannedRules] = {}
-        shared = lists_for(settings, recipients[0].address) if recipients and is_same_for_all(settings) else None
+        shared = self._shared(settings, recipients)
         for number, recipient in enumerate(recipients):
             if not recipient.bypass.banned:
                 lists = shared if shared is not None else lists_for(settings, recipient.address)
@@ -352,6 +364,16 @@ class BannedTables:
             for number in numbers:
                 found[number] = banned
         return tuple(found)
+
+    def _shared(self, settings: Settings, recipients: Sequence[RecipientPolicy]) -> tuple[RuleList, ...] | None:
+        """The lists of everybody, None when they depend on the recipient."""
+        known = self._for_all.get(id(settings))
+        if known is None:
+            if len(self._for_all) >= self._TABLES:
+                self._for_all.clear()
+            lists = lists_for(settings, recipients[0].address) if is_same_for_all(settings) else None
+            known = self._for_all[id(settings)] = (settings, lists)
+        return known[1]
 
     def _namepath(self, settings: Settings) -> BannedRules | None:
         rules = settings.banned_namepath_re

@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
-from amavispy.inspection.banned import BannedRules
+from amavispy.inspection.banned import BannedTables
 from amavispy.inspection.budget import Limits
 from amavispy.inspection.decoder import Decoder
 from amavispy.inspection.header_checks import check_header
 from amavispy.inspection.mime import split
+from amavispy.mail.envelope import Envelope, Recipient
 from amavispy.mail.headers import Headers
 from amavispy.mail.message import Content
 from amavispy.policy.banned_defaults import DEFAULT_BANNED_FILENAME_RE
+from amavispy.policy.recipient import recipient_policies
 from amavispy.policy.settings import Settings
 from tests.corpus import build
 
@@ -89,8 +91,11 @@ def test_checking_twice_the_header_is_twice_the_work(line: bytes):
 
 
 def test_banned_rules_are_asked_once_a_part_however_deep_it_lies():
-    rules = BannedRules.compiled(DEFAULT_BANNED_FILENAME_RE)
+    settings = Settings(banned_filename_re=DEFAULT_BANNED_FILENAME_RE)
+    recipients = recipient_policies(Envelope("", (Recipient("a@example.net"),)), settings)
+    tables = BannedTables()
+    tables.prepare(settings)
     decoder = Decoder(Limits())
     trees = [decoder.decode(Content(build.nested_multiparts(n))).parts for n in (200, 800)]
-    few, many = (calls(lambda t=tree: rules.find(t)) for tree in trees)
+    few, many = (calls(lambda t=tree: tables.find(t, settings, recipients)) for tree in trees)
     assert many <= 5 * few

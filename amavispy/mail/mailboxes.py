@@ -56,11 +56,16 @@ class _Reader:
         elif piece == ">":
             self._is_in_angle = False
         elif piece in ",;":
-            self.end_mailbox()
+            if not self._is_in_route():
+                self.end_mailbox()
         elif piece == ":" and not self._is_in_angle:  # of a group: what stood there was its name
             self._words.clear()
         elif not piece.isspace():
             (self._angle if self._is_in_angle and self._angle is not None else self._words).append(piece)
+
+    def _is_in_route(self) -> bool:
+        """Within `<@relay,@other:user@host>` (RFC 5322 4.4)."""
+        return self._is_in_angle and bool(self._angle and self._angle[0].startswith("@") and ":" not in self._angle)
 
     def end_mailbox(self) -> None:
         words = self._words if self._angle is None else self._angle

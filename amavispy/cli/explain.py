@@ -13,18 +13,17 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Any
 
 import click
 
+from amavispy.cli.clients import client_address, connection_on
 from amavispy.cli.options import config_options
 from amavispy.config.faults import ConfigError
 from amavispy.config.loader import load_config
-from amavispy.config.model import Config, ListenSocket
+from amavispy.config.model import Config
 from amavispy.config.sources import Sources
-from amavispy.mail.envelope import Connection
-from amavispy.policy.explain import Explanation, Question, connection_for
+from amavispy.policy.explain import Explanation, Question
 from amavispy.policy.explain import explain as explanation_of
 
 _WIDTH = 60  # of a value in text; JSON shows all of it
@@ -43,7 +42,7 @@ _WIDTH = 60  # of a value in text; JSON shows all of it
 def explain(sources: Sources, socket: str, client: str | None, as_json: bool, **envelope: Any) -> None:
     """Show which policy banks a client gets, why, and what follows."""
     config = _loaded(sources)
-    question = Question(_connection(socket, config), _client(client), **envelope)
+    question = Question(connection_on(socket, config), client_address(client), **envelope)
     explanation = explanation_of(config.banks, question)
     if as_json:
         click.echo(json.dumps(explanation.as_json(), indent=2))
@@ -59,42 +58,6 @@ def _loaded(sources: Sources) -> Config:
     except ConfigError as error:
         click.echo("\n".join(str(fault) for fault in error.faults), err=True)
         sys.exit(1)
-
-
-def _connection(socket: str, config: Config) -> Connection:
-    try:
-        return connection_for(socket, [_of(listen_socket) for listen_socket in config.server.listen_sockets])
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--socket")
-
-
-def _of(listen_socket: ListenSocket) -> Connection:
-    """A connection as this socket makes it. What only the system knows, an interface's addresses, is left open."""
-    host = listen_socket.host
-    if listen_socket.kind == "unix":
-        return Connection(listen_socket.text)
-    if _is_address(host) or host == "*":
-        return Connection(listen_socket.text, local=host, local_port=listen_socket.port)
-    return Connection(listen_socket.text, local_port=listen_socket.port, interface=host)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _client(text: str | None) -> str | None:
-    """The client's address in its usual form."""
-    if not text:
-        return None
-    try:
-        return str(ip_address(text.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        hint = "expected an IP address such as 192.0.2.1 or 2001:db8::1; leave --client out for an unknown client"
-        raise click.BadParameter(f"{text} is no IP address; {hint}", param_hint="--client")
 
 
 def _lines(explanation: Explanation, question: Question) -> Iterator[str]:

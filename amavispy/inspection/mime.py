@@ -103,6 +103,7 @@ class _Splitter:
         self.stack: list[Entity] = []
         self.delimiters = Delimiters(octets, habits)
         self.odd_headers = 0
+        self.is_proper = True  # the header section that was read last
 
     def run(self) -> Structure:
         delimiter = self._entity(0, None)
@@ -152,7 +153,8 @@ class _Splitter:
             return b"", at + 1, None
         end, body, delimiter = self._header_lines(at, parent)
         header = octets[at:end]
-        if is_proper_section(header):
+        self.is_proper = is_proper_section(header)
+        if self.is_proper:
             return header, body, delimiter
         cut, start, habits = section_end(header, self.habits)
         self.structure.habits |= habits
@@ -222,7 +224,8 @@ class _Splitter:
 
     def _described(self, at: int, header: bytes, parent: Entity | None) -> Entity:
         """A new entity as its header describes it."""
-        said = describe(header, self.habits, is_thorough=self.odd_headers < _THOROUGH_LIMIT)
+        is_thorough = self.odd_headers < _THOROUGH_LIMIT
+        said = describe(header, self.habits, is_proper_section=self.is_proper, is_thorough=is_thorough)
         self.odd_headers += bool(said.defects)
         self.structure.habits |= said.habits
         default = "message/rfc822" if parent and parent.is_digest else "text/plain"

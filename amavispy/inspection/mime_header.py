@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from amavispy.inspection.habits import (
     BLANK_LINE_ENDS,
@@ -40,6 +40,8 @@ from amavispy.inspection.transfer_encodings import IDENTITIES, KNOWN_ENCODINGS
 from amavispy.mail.verdict import Defect, DefectKind
 
 _FIELD_LIMIT = 50
+_NAMES = re.compile(rb"(?i:name|boundary)")  # parameters that are asked for
+_ONCE = frozenset(a + 10 * b + 100 * c for a in (0, 1) for b in (0, 1) for c in (0, 1))
 
 # A section that all readers take for the same fields: no line that is no field, no blanks where none belong.
 _PROPER = re.compile(rb"(?:[!-9;-~]++:[^\r\n\0]*+(?:\r?+\n|\Z)(?:[ \t]++[^\s\0][^\r\n\0]*+(?:\r?+\n|\Z))*+)*+")
@@ -112,64 +114,93 @@ def _mbox_line(header: bytes) -> int:
     return header.find(b"\n") + 1 if header.startswith((b"From ", b">From ")) else 0
 
 
-def describe(header: bytes, habits: int = 0, *, is_thorough: bool = True) -> Description:
+def describe(header: bytes, habits: int = 0, *, is_proper_section: bool, is_thorough: bool = True) -> Description:
     """What a section says, as a reader with these habits understands it. Not thorough: other readers are left out."""
-    is_proper_section = _PROPER.fullmatch(header) is not None
     if is_proper_section:
         fields = _FIELD.findall(b"\n" + header)
         if not fields:
             return _NOTHING
-        if len(fields) <= 3 and all(is_proper(value) for _, value in fields) and _are_single(fields):
-            plain = _plainly(fields)
-            if not plain.habits:
-                return plain
-    if not is_thorough:
-        return _summary(header)
-    return _Odd(header, habits, is_proper_section).description()
+        plain = _plainly(fields)
+        if plain is not None:
+            return plain
+    return _Odd(header, habits, is_proper_section).description() if is_thorough else _summary(header)
 
 
 def _summary(header: bytes) -> Description:
     """An odd section when too much time went into such ones already; whoever sends hundreds is up to no good."""
-    found = _plainly(_FIELD.findall(b"\n" + header)[:_FIELD_LIMIT])
-    return replace(found, defects=(*found.defects, Defect(DefectKind.TOO_MANY_READINGS, is_ambiguous=True)))
-
-
-def _are_single(fields: _Fields) -> bool:
-    return len({name.lower() for name, _ in fields}) == len(fields)
-
-
-def _plainly(fields: _Fields) -> Description:
-    """The usual case: each field at most once, each value proper."""
-    kinds: list[Parameters] = []
-    dispositions: list[Parameters] = []
-    encodings: tuple[str, ...] = ()
-    for name, value in fields:
-        match len(name):  # type, disposition, transfer-encoding
-            case 4:
-                kinds.append(Parameters.parse(value))
-            case 11:
-                dispositions.append(Parameters.parse(value))
-            case _:
-                encodings = (text(value.partition(b";")[0].strip()).lower(),)
-    names = file_names(dispositions, kinds)
-    kind = kinds[0] if kinds else None
-    types: tuple[str, ...] = (kind.main,) if kind and kind.main else ()
-    is_multipart = kind is not None and kind.main.startswith("multipart")
-    boundary = boundary_of(kind, 0) if is_multipart and kind else None
-    return Description(
-        types,
-        names,
-        encodings,
-        is_multipart,
-        boundary,
-        _attributes(types),
-        _name_defects(names) if len(names) > 1 else (),
-        boundary_habits(kind) if is_multipart and kind else 0,
+    fields = {name.lower(): value for name, value in _FIELD.findall(b"\n" + header)[:_FIELD_LIMIT]}
+    kind = Parameters.parse(fields.get(b"type", b""))
+    disposition = Parameters.parse(fields.get(b"disposition", b""))
+    encodings = tuple(encoding_forms(fields.get(b"transfer-encoding", b""))[:1])
+    return _Said(kind.main, [kind], [disposition], encodings).description(
+        boundary_of(kind, 0), Defect(DefectKind.TOO_MANY_READINGS, is_ambiguous=True)
     )
 
 
+def _plainly(fields: _Fields) -> Description | None:
+    """The usual case: each field at most once, each value proper, one boundary; None when it is not."""
+    main, encoding, count = "", "", 0
+    kinds: list[Parameters] = []
+    dispositions: list[Parameters] = []
+    for name, value in fields:
+        value = value.strip()
+        if not is_proper(value):
+            return None
+        match len(name):  # type, disposition, transfer-encoding
+            case 4:
+                count += 1
+                main = _main(value)
+                if _NAMES.search(value):
+                    kinds.append(Parameters.parse(value))
+            case 11:
+                count += 10
+                if _NAMES.search(value):
+                    dispositions.append(Parameters.parse(value))
+            case _:
+                count += 100
+                encoding = _main(value)
+    if count not in _ONCE:
+        return None
+    said = _Said(main, kinds, dispositions, (encoding,) if encoding else ())
+    if not main.startswith("multipart"):
+        return said.description(None)
+    if not kinds:
+        return said.description(None)
+    return None if boundary_habits(kinds[0]) else said.description(boundary_of(kinds[0], 0))
+
+
+def _main(value: bytes) -> str:
+    return text(value.partition(b";")[0].strip()).lower()
+
+
+@dataclass(slots=True)
+class _Said:
+    """What a section without doubts says."""
+
+    main: str
+    kinds: list[Parameters]
+    dispositions: list[Parameters]
+    encodings: tuple[str, ...]
+
+    def description(self, boundary: bytes | None, *defects: Defect) -> Description:
+        names = file_names(self.dispositions, self.kinds) if self.kinds or self.dispositions else ()
+        types = (self.main,) if self.main else ()
+        return Description(
+            types,
+            names,
+            self.encodings,
+            self.main.startswith("multipart"),
+            boundary,
+            _attributes(types),
+            (*defects, *(_name_defects(names) if len(names) > 1 else ())),
+        )
+
+
 def _attributes(types: tuple[str, ...]) -> str:
-    return "UC" if any(_ENCRYPTED.search(kind) for kind in types) else ""
+    for kind in types:
+        if "encrypted" in kind and _ENCRYPTED.search(kind):
+            return "UC"
+    return ""
 
 
 def _name_defects(names: Sequence[str]) -> tuple[Defect, ...]:

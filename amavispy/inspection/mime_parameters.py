@@ -111,7 +111,8 @@ def _cleaned(value: bytes, habits: int) -> bytes:
     """Without folds, NULs and comments, unless they are taken otherwise."""
     if b"\0" in value:
         value = value.partition(b"\0")[0] if habits & CUTS_AT_NUL else value.replace(b"\0", b"")
-    value = _FOLD.sub(b"", value)
+    if b"\n" in value or b"\r" in value:
+        value = _FOLD.sub(b"", value)
     return value if b"(" not in value or habits & KEEPS_COMMENTS else _without_comments(value)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 _BEGIN = re.compile(rb"(?:\A|\n)begin(-base64)? +[0-7]{3,4} +([^\r\n]{1,250})\r?\n")
 _YENC_BEGIN = re.compile(rb"(?:\A|\n)=ybegin [^\r\n]*?name=([^\r\n]*)\r?\n(?:=ypart [^\r\n]*\r?\n)?")
 _YENC_END = re.compile(rb"\n=yend\b")
-_BINHEX = re.compile(rb"\(This file must be converted with BinHex[^\n]*\n\s*:([^:]{27,}):?", re.I)
+_BINHEX = re.compile(rb"\(This file must be converted with BinHex[^\n]*\n\s*:([^:]{27,}):?")
 _ANY = re.compile(rb"(?:\A|\n)(?:begin(?:-base64)? +[0-7]{3}|=ybegin |\(This file must be converted with BinHex)")
 
 _UU_ALPHABET = bytes(range(32, 96))
@@ -40,7 +40,9 @@ File = tuple[bytes, bytes]
 
 def has_encoded_files(octets: bytes | memoryview) -> bool:
     """Is there anything that begins like an encoded file? A cheap look at every text."""
-    return _ANY.search(octets) is not None
+    octets = octets if isinstance(octets, bytes) else bytes(octets)
+    # Two plain searches first: they are a hundred times faster than the expression.
+    return (b"begin" in octets or b"BinHex" in octets) and _ANY.search(octets) is not None
 
 
 def encoded_files(octets: bytes) -> Iterator[File]:

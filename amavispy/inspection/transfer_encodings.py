@@ -108,12 +108,28 @@ def base64_readings(octets: bytes) -> Contents:
         except binascii.Error:  # a cut-off last group
             pass
         else:
-            # Decoders that skip nothing need no second look: every character but line ends has become six bits.
-            characters = len(octets) - octets.count(b"\n") - octets.count(b"\r")
             padding = 0 if pad < 0 else octets.count(b"=", pad)
-            if characters == (len(usual) + padding) // 3 * 4:
+            # Decoders that skip nothing need no second look: every character but line ends has become six bits.
+            groups = (len(usual) + padding) // 3 * 4
+            if groups == len(octets) - _even_line_ends(octets) or groups == len(octets) - _line_ends(octets):
                 return Contents(usual)
     return _broken_base64(octets, pad)
+
+
+def _line_ends(octets: bytes) -> int:
+    return octets.count(b"\n") + octets.count(b"\r")
+
+
+def _even_line_ends(octets: bytes) -> int:
+    """The octets of line ends where all lines but the last are as long as the first, 0 where they are not."""
+    end = octets.find(b"\n")
+    if end < 1:
+        return 0
+    marks = octets[end :: end + 1]
+    returns = octets[end - 1 :: end + 1][: len(marks)]
+    if marks.strip(b"\n") or returns.strip(b"\r"):
+        return 0
+    return 2 * len(marks) + _line_ends(octets[end + (len(marks) - 1) * (end + 1) + 1 :])
 
 
 def _broken_base64(octets: bytes, pad: int) -> Contents:

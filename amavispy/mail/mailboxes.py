@@ -47,6 +47,7 @@ class _Reader:
         self._words: list[str] = []
         self._angle: list[str] | None = None
         self._is_in_angle = False
+        self._is_route = False
 
     def take(self, piece: str) -> None:
         if piece == "(" or self._depth:
@@ -54,22 +55,26 @@ class _Reader:
         elif piece == "<":
             self._angle, self._is_in_angle = [], True
         elif piece == ">":
-            self._is_in_angle = False
+            self._is_in_angle = self._is_route = False
         elif piece in ",;":
-            if not self._is_in_route():
+            if not self._is_route:
                 self.end_mailbox()
         elif piece == ":" and not self._is_in_angle:  # of a group: what stood there was its name
             self._words.clear()
+        elif self._is_in_angle and self._angle is not None:
+            self._in_angle(piece, self._angle)
         elif not piece.isspace():
-            (self._angle if self._is_in_angle and self._angle is not None else self._words).append(piece)
+            self._words.append(piece)
 
-    def _is_in_route(self) -> bool:
-        """Within `<@relay,@other:user@host>` (RFC 5322 4.4)."""
-        return self._is_in_angle and bool(self._angle and self._angle[0].startswith("@") and ":" not in self._angle)
+    def _in_angle(self, piece: str, angle: list[str]) -> None:
+        """`<@relay,@other:user@host>` begins with a route, which ends at the colon (RFC 5322 4.4)."""
+        self._is_route = piece != ":" and (self._is_route or (not angle and piece.startswith("@")))
+        if not piece.isspace():
+            angle.append(piece)
 
     def end_mailbox(self) -> None:
         words = self._words if self._angle is None else self._angle
         address = "".join(words)
         if "@" in address.rpartition('"')[2]:
             self.found.append(address.rpartition(":")[2] if address.startswith("@") else address)
-        self._words, self._angle, self._is_in_angle = [], None, False
+        self._words, self._angle, self._is_in_angle, self._is_route = [], None, False, False

@@ -42,6 +42,7 @@ from amavispy.policy.spam import (
     is_beyond,
     is_beyond_answering,
     spam_categories,
+    tell_tags,
     why_put_off,
 )
 
@@ -73,6 +74,7 @@ def decide(
     fates = [judge.fate(number, policy) for number, policy in enumerate(recipients)]
     if not can_split:
         fates = _with_common_edits(fates)
+    tell_tags(message, fates)
     return Disposition(tuple(fates), judge.quarantine_fields(fates, recipients))
 
 
@@ -123,7 +125,7 @@ class _Judge:
             destiny=destiny,
             reply=self._reply(blocking, destiny, banned, is_soft=is_soft) if blocking else None,
             next_hops=policy.next_hops,
-            edits=_NO_EDITS if blocking else self._edits(policy, categories, rating, banned, bool(quarantine)),
+            edits=_NO_EDITS if blocking else self._edits(policy, categories, rating, banned, _is_kept(quarantine)),
             quarantine=quarantine,
             is_local=policy.is_local,
             is_tagged=main >= Category.UNCHECKED or (policy.is_local and main >= Category.SPAMMY),
@@ -332,18 +334,33 @@ def _fakes_sender(findings: Findings) -> bool:
 def _quarantine(
     settings: Settings, policy: RecipientPolicy, category: ContentsCategory, destiny: Destiny, rating: Rating
 ) -> tuple[QuarantineTarget, ...]:
-    """Where a copy is kept for this recipient: () when the category has no method or the recipient no quarantine."""
-    if destiny is Destiny.TEMPFAIL or category.major < Category.BADH:
-        return ()
+    """Where copies are kept for this recipient: of what was found, and in an archive of everything."""
     method, maps = _quarantine_settings(settings, category.major)
+    archive = settings.archive_quarantine_method
+    if destiny is Destiny.TEMPFAIL or not (method or archive):
+        return ()
+    is_too_much = category.major is Category.SPAM and is_beyond(rating, policy.quarantine_cutoff)
+    quarantine = None if is_too_much else _target(policy, method, maps)
+    archived = _target(policy, archive, settings.archive_quarantine_to_maps, is_archive=True)
+    return tuple(target for target in (quarantine, archived) if target)
+
+
+def _is_kept(targets: Sequence[QuarantineTarget]) -> bool:
+    """Whether the mail is quarantined; an archive is no quarantine."""
+    return any(not target.is_archive for target in targets)
+
+
+def _target(
+    policy: RecipientPolicy, method: str, maps: LookupList, *, is_archive: bool = False
+) -> QuarantineTarget | None:
+    """One copy, None when there is no method or the recipient has no quarantine. BSMTP keeps the recipient's own."""
     if not method:
-        return ()
-    if category.major is Category.SPAM and is_beyond(rating, policy.quarantine_cutoff):
-        return ()
+        return None
     to = maps.find(policy.address)
     if not isinstance(to, str) or not to:
-        return ()
-    return (QuarantineTarget(method, policy.recipient.address if to == "%a" else to),)
+        return None
+    is_own = to == "%a" or method.startswith("bsmtp:")
+    return QuarantineTarget(method, policy.recipient.address if is_own else to, is_archive)
 
 
 def _quarantine_settings(settings: Settings, major: Category) -> tuple[str, LookupList]:
@@ -358,6 +375,8 @@ def _quarantine_settings(settings: Settings, major: Category) -> tuple[str, Look
             return settings.spam_quarantine_method, settings.spam_quarantine_to_maps
         case Category.BADH:
             return settings.bad_header_quarantine_method, settings.bad_header_quarantine_to_maps
+        case Category.CLEAN:
+            return settings.clean_quarantine_method, settings.clean_quarantine_to_maps
         case _:
             return "", _NOWHERE
 

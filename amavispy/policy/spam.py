@@ -12,17 +12,21 @@ spam, "add header" is spammy. A whitelisted sender's mail reaches no level but t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from amavispy.mail.disposition import Destiny
+from amavispy.mail.disposition import Destiny, RecipientDisposition
 from amavispy.mail.envelope import Envelope
+from amavispy.mail.message import Message
 from amavispy.mail.verdict import Banned, Category, ContentsCategory, SpamAdvice, SpamScan
 from amavispy.policy.lookup import LookupList
 from amavispy.policy.recipient import RecipientPolicy, address_for
 from amavispy.policy.sender_lists import NEUTRAL, SenderOpinion
 from amavispy.policy.settings import Settings
 
+_log = logging.getLogger("amavispy.policy")
+_LEVEL_2 = 15  # amavis' log level 2
 CLEAN_TAG = ContentsCategory(Category.CLEAN, 1)
 _WHITE_BONUS = 10.0
 _MEANS = {
@@ -123,10 +127,12 @@ def spam_categories(policy: RecipientPolicy, rating: Rating) -> set[ContentsCate
     if score is None and sender.is_hard:
         score = 0.0
     found = set()
-    if sender.is_black or rating.least > Category.CLEAN or _reaches(score, policy.tag, sender):
+    if sender.is_black or _reaches(score, policy.tag, sender):
         found.add(CLEAN_TAG)
     if sender.is_white:
         return found
+    if rating.least > Category.CLEAN:
+        found.add(CLEAN_TAG)
     if rating.least >= Category.SPAMMY or _is_over(rating, score, policy.tag2):
         found.add(ContentsCategory(Category.SPAMMY))
     if _is_over(rating, score, policy.tag3):
@@ -194,3 +200,17 @@ def why_put_off(scans: Sequence[SpamScan], recipients: Sequence[RecipientPolicy]
             if any(not policy.bypass.spam and not policy.sender.is_white for policy in concerned):
                 return (scan.advice.message if scan.advice else "") or "Try again later"
     return ""
+
+
+def tell_tags(message: Message, fates: Iterable[RecipientDisposition]) -> None:
+    """Log what X-Spam-Status says, for all who get it together: amavis' "spam-tag" lines."""
+    if not _log.isEnabledFor(_LEVEL_2):
+        return
+    told: dict[str, list[str]] = {}
+    for fate in fates:
+        status = next((value for name, value in fate.edits.prepend if name == "X-Spam-Status"), None)
+        if status is not None:
+            told.setdefault(status, []).append(f"<{fate.recipient.address}>")
+    for status, to in told.items():
+        unfolded = status.replace("\n", "")
+        _log.log(_LEVEL_2, "spam-tag, <%s> -> %s, %s", message.envelope.sender, ",".join(to), unfolded)

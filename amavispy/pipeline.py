@@ -53,7 +53,7 @@ class Pipeline:
         disposition = decide(
             message, verdict, bank, recipients, can_split=delivery.can_split, adds_received=delivery.adds_received
         )
-        kept = self.quarantine.keep(message, disposition, bank)
+        kept = self.quarantine.keep(message, disposition, bank, deadline)
         timings.mark("quarantine")
         outcome = replace(delivery.deliver(message, disposition, bank, deadline), quarantine=kept)
         timings.mark("deliver")

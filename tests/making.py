@@ -9,7 +9,7 @@ from typing import Any
 from amavispy.mail.disposition import Destiny, Disposition, HeaderEdits, RecipientDisposition
 from amavispy.mail.envelope import Client, Connection, Envelope, Recipient
 from amavispy.mail.message import Content, Ids, Message
-from amavispy.mail.outcome import Outcome, RecipientOutcome
+from amavispy.mail.outcome import KeptCopy, Outcome, RecipientOutcome
 from amavispy.mail.reply import Reply
 from amavispy.mail.verdict import Banned, Category, ContentsCategory, Verdict
 from amavispy.policy.bank import PolicyBank
@@ -101,4 +101,4 @@ def passed(disposition: RecipientDisposition | None = None) -> RecipientOutcome:
 
 
 def outcome(*recipients: RecipientOutcome, quarantine: tuple[str, ...] = ()) -> Outcome:
-    return Outcome(recipients, quarantine)
+    return Outcome(recipients, tuple(KeptCopy("F", location) for location in quarantine))

@@ -31,6 +31,8 @@ _HERE = {
     "banned_quarantine_to": "banned_quarantine_to_maps",
     "spam_quarantine_to": "spam_quarantine_to_maps",
     "bad_header_quarantine_to": "bad_header_quarantine_to_maps",
+    "clean_quarantine_to": "clean_quarantine_to_maps",
+    "archive_quarantine_to": "archive_quarantine_to_maps",
 }
 
 _ABSENT = frozenset(
@@ -47,7 +49,6 @@ _ABSENT = frozenset(
         "always_bcc",
         "amavis_auth_user",
         "amavis_auth_pass",
-        "archive_quarantine_method",
         "auth_mech_avail",
         "auth_required_inp",
         "auth_required_out",
@@ -95,7 +96,6 @@ _ABSENT = frozenset(
         "policy_bank_name",
         "prefer_our_added_header_fields",
         "quarantine_method_by_ccat",
-        "redis_logging_key",
         "release_format",
         "replace_existing_extension",
         "reputation_factor",
@@ -106,8 +106,6 @@ _ABSENT = frozenset(
         "sa_userconf_maps",
         "spam_admin_maps",
         "sql_clause",
-        "storage_redis_dsn",
-        "storage_sql_dsn",
         "subject_tag_maps_by_ccat",
         "terminate_dsn_on_notify_success",
         "virus_admin_maps",

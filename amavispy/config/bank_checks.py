@@ -85,6 +85,19 @@ def unknown_banned_rules(draft: Draft) -> Iterator[Finding]:
                 yield fault((*path, "banned_filename_maps"), problem, f"known: {known}")
 
 
+def quarantine_without_database(draft: Draft) -> Iterator[Finding]:
+    """`sql:` keeps mail in the database of storage_sql_dsn."""
+    for path, name, value in _written(draft):
+        if name.endswith("_quarantine_method") and value == "sql:" and not draft.server.storage_sql_dsn:
+            yield fault((*path, name), "there is no database to keep mail in", "set storage_sql_dsn")
+
+
+def events_without_redis(draft: Draft) -> Iterator[Finding]:
+    for path, name, value in _written(draft):
+        if name == "redis_logging_key" and value and not draft.server.storage_redis_dsn:
+            yield fault((*path, name), "there is no Redis server for this list", "set storage_redis_dsn")
+
+
 def tables_never_asked(draft: Draft) -> Iterator[Finding]:
     """Behind a constant no table of a lookup list is ever asked, unless the list is asked for all its answers."""
     for path, name, value in _written(draft):

@@ -115,6 +115,8 @@ _CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (bank_checks.unreachable_banks, _BANKS | {"protocol"}),
     (bank_checks.bounces_without_next_hop, frozenset(("notify_method",))),
     (bank_checks.unknown_banned_rules, frozenset(("banned_rules", "banned_filename_maps"))),
+    (bank_checks.quarantine_without_database, frozenset(("storage_sql_dsn",))),
+    (bank_checks.events_without_redis, frozenset(("storage_redis_dsn",))),
     (bank_checks.tables_never_asked, frozenset()),
     (bank_checks.networks_in_vain, frozenset(("client_ipaddr_policy",))),
     (bank_checks.rules_in_vain, frozenset(("client_ipaddr_policy",))),

@@ -83,6 +83,17 @@ class ServerSettings:
     do_syslog: bool = True
     logfile: str = ""
     debug_to_stderr: bool = False
+    json_log_file: str = ""
+    json_log_to_syslog: bool = False
+    redis_logging_queue_size_limit: int = 100_000
+    # databases, in the order in which they are tried; quarantine_index: a path, or postgresql://
+    storage_sql_dsn: tuple[str, ...] = ()
+    storage_redis_dsn: tuple[str, ...] = ()
+    sql_quarantine_chunksize_max: int = 16_384
+    quarantine_index: str = "/var/lib/amavispy/quarantine.db"
+    # by category; what is older, or beyond so many octets, is removed by `amavispy quarantine expire`
+    quarantine_lifetimes: Mapping[str, float] = field(default_factory=dict)
+    quarantine_size_limits: Mapping[str, int] = field(default_factory=dict)
     # limits of decoding
     spool_threshold: int = MIB
     maxlevels: int = 14

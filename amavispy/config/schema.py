@@ -39,6 +39,15 @@ from amavispy.config.lookups import (
     networks_kind,
 )
 from amavispy.config.sockets import address_kind, bind_kind, interface_policy_kind, listen_sockets_kind, next_hops_kind
+from amavispy.config.storage import (
+    index_kind,
+    lifetimes_kind,
+    partition_kind,
+    quarantine_method_kind,
+    redis_kind,
+    sizes_kind,
+    sql_kind,
+)
 from amavispy.config.structures import banned_rules_kind, client_rules_kind, scanners
 from amavispy.mail.disposition import Destiny
 from amavispy.policy.virus_name_defaults import VIRUS_NAME_SCORES
@@ -66,7 +75,6 @@ class Group:
 _HOST = r"localhost|(?=.{4,253}$)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?"
 _ADDRESS = r'|[^\s<>@"]+@[^\s<>@"]+'
-_TEMPLATE = r"|local:(?!/)(?!.*\.\.)(?:[A-Za-z0-9._+/-]|%[mbPni%])+"
 _DELIMITERS = r"|[!#$%&'*+/=?^_~.-]{1,8}"
 _FIELD_NAME = r"[!-9;-~]{1,76}"  # RFC 5322 3.6.8
 _TLS = {"none": "none", "may": "may", "encrypt": "encrypt"}
@@ -95,9 +103,7 @@ _SENDER_SCORES = lookup_list(nested(SCORE))
 _ADVICE = ("soft reject", "reject", "discard", "quarantine", "add header", "rewrite subject", "header edits")
 _HOPS = next_hops_kind()
 _NETWORKS = networks_kind()
-_QUARANTINE = text(
-    '"local:TEMPLATE", "" for none', _TEMPLATE, '"local:" and a file name with %m, or "" (this version keeps files)'
-)
+_QUARANTINE = quarantine_method_kind()
 
 # fmt: off
 SERVER: tuple[Group, ...] = (
@@ -156,6 +162,25 @@ SERVER: tuple[Group, ...] = (
         Setting("do_syslog", _TRUTH, True, "Log to syslog."),
         Setting("logfile", path(optional=True), "", "File to append the log to."),
         Setting("debug_to_stderr", _TRUTH, False, "Log to standard error, and nowhere else."),
+        Setting("json_log_file", path(optional=True), "", "File to append an event in JSON to, one line a message."),
+        Setting("json_log_to_syslog", _TRUTH, False, "Send the event to syslog too, behind the mark @cee:."),
+        Setting("redis_logging_queue_size_limit", integer(1, 1_000_000_000), 100_000,
+                "Events kept in the list redis_logging_key; the oldest go first."),
+    )),
+    Group("Databases", False, (
+        Setting("storage_sql_dsn", sql_kind(), [],
+                "Database for records of all mail and quarantine by \"sql:\", in amavis' tables; of several the first "
+                "that answers. `amavispy db init` makes the tables."),
+        Setting("storage_redis_dsn", redis_kind(), [], "Redis server for events; of several the first that answers."),
+        Setting("sql_quarantine_chunksize_max", integer(1024, 1 << 24), 16_384,
+                "Octets of a quarantined mail in one row of the table quarantine."),
+        Setting("quarantine_index", index_kind(), "$MYHOME/quarantine.db",
+                "Index of everything in quarantine, by which `amavispy quarantine` finds it. Nodes that share a "
+                "quarantine share it in PostgreSQL."),
+        Setting("quarantine_lifetimes", lifetimes_kind(), {},
+                "Age at which `amavispy quarantine expire` removes kept mail, by category; others stay."),
+        Setting("quarantine_size_limits", sizes_kind(), {},
+                "Octets that all kept mail of a category may have; expire removes the oldest beyond."),
     )),
     Group("Limits of decoding", False, (
         Setting("spool_threshold", size(4096, 1 << 32), "1MiB",
@@ -319,6 +344,8 @@ BANK: tuple[Group, ...] = (
         Setting("bad_header_quarantine_method", _QUARANTINE, "local:badh-%m",
                 "How mail with bad header fields is kept."),
         Setting("unchecked_quarantine_method", _QUARANTINE, "", "How unchecked mail is kept."),
+        Setting("clean_quarantine_method", _QUARANTINE, "", "How clean mail is kept."),
+        Setting("archive_quarantine_method", _QUARANTINE, "", "How a copy of every mail is kept, whatever was found."),
         Setting("virus_quarantine_to_maps", _TEXTS, "virus-quarantine",
                 "Quarantine for mail with viruses, by recipient; \"\" keeps nothing."),
         Setting("banned_quarantine_to_maps", _TEXTS, "banned-quarantine", "Quarantine for banned mail, by recipient."),
@@ -327,8 +354,20 @@ BANK: tuple[Group, ...] = (
                 "Quarantine for mail with bad header fields, by recipient."),
         Setting("unchecked_quarantine_to_maps", _TEXTS, "unchecked-quarantine",
                 "Quarantine for unchecked mail, by recipient."),
+        Setting("clean_quarantine_to_maps", _TEXTS, "clean-quarantine", "Quarantine for clean mail, by recipient."),
+        Setting("archive_quarantine_to_maps", _TEXTS, "archive-quarantine",
+                "Archive of every mail, by recipient; \"%a\" is the recipient himself."),
+        Setting("mailfrom_to_quarantine", text("address", rf"|<>{_ADDRESS}", 'an address, "<>" or ""'), "",
+                "Envelope sender of copies that are sent to a mailbox; empty is the mail's own, \"<>\" none."),
         Setting("mailfrom_notify_sender", text("address", _ADDRESS, 'an address or ""'), "",
                 "Address bounces name as their author; empty is postmaster@$myhostname."),
+    )),
+    Group("Records", True, (
+        Setting("partition_tag", partition_kind(), "",
+                "Column partition_tag of records in SQL: what can be purged together."),
+        Setting("sql_store_info_for_all_msgs", _TRUTH, True,
+                "Record all mail in SQL; otherwise only what is quarantined there."),
+        Setting("redis_logging_key", text(), "", "List in Redis that gets an event in JSON for every message."),
     )),
     Group("Header fields", True, (
         Setting("x_header_tag", text("header field name", _FIELD_NAME, "the name of a header field"), "X-Virus-Scanned",

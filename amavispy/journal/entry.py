@@ -135,7 +135,8 @@ def _where(bank: PolicyBank, client: Client, oldest: str) -> str:
 
 
 def _middle(message: Message, outcome: Outcome, marks: dict[bytes, deque[bytes]]) -> str:
-    text = f", quarantine: {escaped(','.join(outcome.quarantine))}" if outcome.quarantine else ""
+    places = ",".join([copy.location for copy in outcome.quarantine])
+    text = f", quarantine: {escaped(places)}" if places else ""
     if message.envelope.client.queue_id:
         text += f", Queue-ID: {escaped(message.envelope.client.queue_id)}"
     for name, values in (("Message-ID", marks[b"message-id"]), ("Resent-Message-ID", marks[b"resent-message-id"])):
@@ -173,7 +174,8 @@ def _actions(outcome: Outcome, *, is_ours: bool) -> Iterable[str]:
     ways = {(_status(r), r.disposition.is_local) for r in outcome.recipients}
     words = sorted(f"{status}{_direction(is_local=is_local, is_ours=is_ours)}" for status, is_local in ways)
     if outcome.quarantine:
-        words.append("Quarantined")
+        words += ["Quarantined"] if outcome.is_quarantined else []
+        words += ["Archived"] if any(copy.is_archive for copy in outcome.quarantine) else []
     return [word.replace("RelayedUntagged", "Relayed") for word in words]
 
 

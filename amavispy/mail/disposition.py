@@ -41,10 +41,14 @@ class HeaderEdits:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineTarget:
-    """`method` is "local:TEMPLATE" (or smtp: ...); `to` the quarantine address or name ("virus-quarantine")."""
+    """`method` is "local:TEMPLATE" (or smtp: ...); `to` the quarantine address or name ("virus-quarantine").
+
+    `is_archive`: a copy of every mail, whatever was found, and no reason to call the mail quarantined.
+    """
 
     method: str
     to: str
+    is_archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

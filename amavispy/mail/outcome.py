@@ -24,6 +24,20 @@ class ExitCode(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeptCopy:
+    """One copy in a quarantine or archive.
+
+    `kind`: F file, Z gz file, B bsmtp file, Q sql, M smtp, L lmtp (amavis' quar_type). `location`: relative to
+    quarantinedir ("v/virus-vXDKQev4vYKO"), an address, or the mail_id in a database, with "[tag]" behind it when its
+    partition_tag is not 0.
+    """
+
+    kind: str
+    location: str
+    is_archive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientOutcome:
     """One recipient. `reply` is final: the next hop's (rewritten), a blocking one, or an error.
 
@@ -45,10 +59,15 @@ class RecipientOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All recipients in the envelope's order. `quarantine`: where copies are, relative to quarantinedir."""
+    """All recipients in the envelope's order. `quarantine`: the copies that were kept, in order."""
 
     recipients: tuple[RecipientOutcome, ...]
-    quarantine: tuple[str, ...] = ()
+    quarantine: tuple[KeptCopy, ...] = ()
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether a copy is kept for what was found; an archive keeps copies of everything."""
+        return any(not copy.is_archive for copy in self.quarantine)
 
     def single_reply(self, log_id: str) -> tuple[Reply, ExitCode]:
         """The one reply of SMTP and AM.PDP, and AM.PDP's exit code."""

@@ -160,11 +160,20 @@ class Settings:
     spam_quarantine_method: str = "local:spam-%m.gz"
     bad_header_quarantine_method: str = "local:badh-%m"
     unchecked_quarantine_method: str = ""
+    clean_quarantine_method: str = ""
+    archive_quarantine_method: str = ""
     virus_quarantine_to_maps: LookupList = LookupList.constant("virus-quarantine")
     banned_quarantine_to_maps: LookupList = LookupList.constant("banned-quarantine")
     spam_quarantine_to_maps: LookupList = LookupList.constant("spam-quarantine")
     bad_header_quarantine_to_maps: LookupList = LookupList.constant("bad-header-quarantine")
     unchecked_quarantine_to_maps: LookupList = LookupList.constant("unchecked-quarantine")
+    clean_quarantine_to_maps: LookupList = LookupList.constant("clean-quarantine")
+    archive_quarantine_to_maps: LookupList = LookupList.constant("archive-quarantine")
+    mailfrom_to_quarantine: str = ""
+    # records
+    partition_tag: str = ""
+    sql_store_info_for_all_msgs: bool = True
+    redis_logging_key: str = ""
     mailfrom_notify_sender: str = ""
     # header fields
     x_header_tag: str = "X-Virus-Scanned"

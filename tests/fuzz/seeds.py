@@ -28,7 +28,7 @@ def _dialogues() -> Iterator[bytes]:
 def _mails() -> Iterator[bytes]:
     yield build.text(2000)
     yield build.html(3000)
-    yield build.multipart(build.plain(), build.attachment(build.exe(), "setup.exe"))
+    yield build.multipart([build.plain(), build.attachment(build.exe(), "setup.exe")])
     yield from (build.eicar(), build.eicar_zip(), build.exe_zip(), build.double_extension(), build.encrypted_zip())
     yield from (build.nested_zip(3), build.nested_multiparts(5), build.nested_messages(4), build.many_parts(20))
 
@@ -57,8 +57,6 @@ _SEEDS = {
     "clamd": lambda: iter((b"1: stream: OK\x002: fd[9]: Eicar FOUND\0", b"3: INSTREAM size limit exceeded. ERROR\0")),
     "spamd": _spamd,
     "proxy": lambda: iter(_PROXY),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12))
-    ),
     "headers": _mails,
     "mime": _mails,
     "archive": _files,

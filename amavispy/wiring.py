@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
+import logging
 import os
 import ssl
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from encodings.aliases import aliases
 from functools import partial
 
@@ -40,6 +44,7 @@ from amavispy.journal import Journal
 from amavispy.journal.transports import FileTransport, StderrTransport, SyslogTransport, Transport
 from amavispy.mail.ids import IdIssuer
 from amavispy.pipeline import Pipeline
+from amavispy.policy.banned_defaults import DEFAULT_BANNED_FILENAME_RE
 from amavispy.policy.settings import ScannerSpec, Settings
 from amavispy.server.ampdp_session import AmpdpSession
 from amavispy.server.children import fork
@@ -61,6 +66,39 @@ def make_plan(sources: Sources, *, debug: bool = False) -> Plan:
     transport = SmtpTransport(bind_address=server.local_client_bind_address, caches=server.smtp_connection_cache_enable)
     sessions = _sessions(config, journal, transport)
     return Plan(server, config.banks, sessions, journal.reopen, transport.close_idle)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What looks at mail without a daemon: the configuration, and an inspector as the daemon has it."""
+
+    config: Config
+    inspector: Inspector
+
+
+def make_inspection(sources: Sources, *, debug: bool = False) -> Inspection:
+    """The inspector of these sources for one process of whatever user: nothing is listened on, kept or sent.
+
+    Without any file the settings are the defaults, the rules are those most sites start from, and YARA looks for
+    viruses. Log lines go to standard error with `debug`, otherwise nowhere.
+    """
+    if not sources.files:
+        sources = replace(sources, overrides=(*_embedded_settings(), *sources.overrides))
+    config = load_config(replace(sources, checks_ownership=False))
+    if debug:
+        Journal(StderrTransport(is_for_people=True), config.banks.base.settings).install()
+    elif not logging.getLogger("amavispy").handlers:
+        logging.getLogger("amavispy").addHandler(logging.NullHandler())
+    _load_codecs()
+    config = replace(config, server=replace(config.server, tempbase=tempfile.gettempdir()))
+    return Inspection(config, _inspector(config))
+
+
+def _embedded_settings() -> Iterator[str]:
+    """What is scanned when there is no configuration; the strings of JSON are strings of TOML."""
+    rules = [rule.pattern for rule in DEFAULT_BANNED_FILENAME_RE]
+    yield f"banned_filename_re = {json.dumps(rules)}"
+    yield 'av_scanners = [{ name = "YARA", type = "yara", rules = ["builtin"] }]'
 
 
 def _load_codecs() -> None:

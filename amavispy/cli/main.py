@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": ("daemon", "Show what every process is doing."),
     "check": ("check", "Check the configuration and list every fault."),
     "explain": ("explain", "Show which policy banks a client gets, why, and what follows."),
+    "scan": ("scan", "Inspect mails in files as the daemon would."),
     "settings": ("settings", "Describe every setting."),
     "secret-id": ("secret_id", "Print the secret that allows the release of a quarantined mail."),
     "demo": ("demo", "Try the filter on four mails, without touching the system."),

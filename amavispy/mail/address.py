@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 _ROUTE = re.compile(r"@[^:,@]+(?:,@[^:,@]+)*:")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
 _ESCAPE = re.compile(r"\\(.)", re.S)
 _NEVER_SPLIT = ("postmaster", "mailer-daemon", "double-bounce")
+
+# What directories know of an address: source ("sql") -> rows, the one that counts most first; a row's names are in
+# lower case.
+Records = Mapping[str, tuple[Mapping[str, Any], ...]]
+NO_RECORDS: Records = MappingProxyType({})
 
 
 def split(path: str) -> tuple[str, str]:
@@ -45,6 +53,7 @@ class Address:
     """An address prepared for lookups. `keys` are those of hash tables, most specific first, duplicates removed.
 
     `parts` are the replacements $1..$5: whole, local part, user without extension, extension with delimiter, domain.
+    `records` is what was fetched from databases for this message, nothing unless it was asked for.
     """
 
     path: str
@@ -52,6 +61,11 @@ class Address:
     domain: str
     keys: tuple[str, ...]
     parts: tuple[str, str, str, str, str]
+    records: Records = field(default_factory=lambda: NO_RECORDS, compare=False, repr=False)
+
+    def knowing(self, records: Records) -> Address:
+        """The same address with these records."""
+        return replace(self, records=records)
 
     @classmethod
     def of(cls, path: str, *, delimiter: str = "", case_sensitive: bool = False) -> Address:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from amavispy.inspection.habits import GUESSES_BOUNDARY, MATCHES_PREFIX, OUTER_FIRST
+from amavispy.inspection.habits import CR_ENDS_LINES, GUESSES_BOUNDARY, MATCHES_PREFIX, OUTER_FIRST
 from amavispy.inspection.mime_delimiters import Delimiter, Delimiters
 from amavispy.inspection.mime_header import Description, describe, is_proper_section, section_end
 from amavispy.mail.message import Octets
@@ -34,6 +34,7 @@ UNPARSEABLE = "application/x-unparseable-multipart"
 _CLOSED_AGAIN = Defect(DefectKind.REOPENED_MULTIPART, is_ambiguous=True)
 _LINE_BEGINS = Defect(DefectKind.PREFIX_BOUNDARY, is_ambiguous=True)
 _SEVERAL_LEVELS = Defect(DefectKind.NESTED_BOUNDARY, is_ambiguous=True)
+_BARE_CR = Defect(DefectKind.BARE_CR, is_ambiguous=True)
 _NOT_CLOSED = Defect(DefectKind.NO_CLOSING_BOUNDARY)
 _NO_BOUNDARY = Defect(DefectKind.NO_BOUNDARY)
 _OTHER_BOUNDARY = Defect(DefectKind.NO_BOUNDARY, is_ambiguous=True)
@@ -183,6 +184,8 @@ class _Splitter:
         before = self.delimiters.found
         delimiter = self.delimiters.next(at)
         if self.delimiters.found != before:
+            if self.delimiters.found & CR_ENDS_LINES:
+                self.stack[-1].noted(_BARE_CR)
             if self.delimiters.found & MATCHES_PREFIX:
                 self.stack[-1].noted(_LINE_BEGINS)
             if self.delimiters.found & OUTER_FIRST:
@@ -224,8 +227,13 @@ class _Splitter:
 
     def _described(self, at: int, header: bytes, parent: Entity | None) -> Entity:
         """A new entity as its header describes it."""
-        is_thorough = self.odd_headers < _THOROUGH_LIMIT
-        said = describe(header, self.habits, is_proper_section=self.is_proper, is_thorough=is_thorough)
+        said = describe(
+            header,
+            self.habits,
+            is_proper_section=self.is_proper,
+            is_part=parent is not None or at + len(header) == self.size,
+            is_thorough=self.odd_headers < _THOROUGH_LIMIT,
+        )
         self.odd_headers += bool(said.defects)
         self.structure.habits |= said.habits
         default = "message/rfc822" if parent and parent.is_digest else "text/plain"

@@ -50,8 +50,8 @@ def has_contents(node: Node) -> bool:
     octets = node.octets
     if not octets:
         return False
-    if _is_text(node):
-        return has_encoded_files(octets) or bool(_wide_charset(octets)) or PARTIAL in node.types
+    if _is_text(node) and (has_encoded_files(octets) or _wide_charset(octets) or PARTIAL in node.types):
+        return True
     return looks_like_cms(octets) or is_apple_file(octets) or _is_wrapped(node)
 
 

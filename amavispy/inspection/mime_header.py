@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from amavispy.inspection.habits import (
     BLANK_LINE_ENDS,
     CR_ENDS_LINES,
+    CUTS_AT_NUL,
     EARLY_BODY,
+    EXTENDED_FIRST,
     LAST_FIELD,
     REJECTS_ODD_VALUES,
     STRICT_NAMES,
@@ -40,6 +42,10 @@ from amavispy.inspection.transfer_encodings import IDENTITIES, KNOWN_ENCODINGS
 from amavispy.mail.verdict import Defect, DefectKind
 
 _FIELD_LIMIT = 50
+_CONFLICTING = Defect(DefectKind.CONFLICTING_NAMES, is_ambiguous=True)
+_SEVERAL = Defect(DefectKind.SEVERAL_NAMES)
+_ENCODED = Defect(DefectKind.ENCODED_PARAMETER)
+_ODD_BOUNDARY = Defect(DefectKind.ODD_BOUNDARY, is_ambiguous=True)
 _NAMES = re.compile(rb"(?i:name|boundary)")  # parameters that are asked for
 _ONCE = frozenset(a + 10 * b + 100 * c for a in (0, 1) for b in (0, 1) for c in (0, 1))
 
@@ -50,11 +56,13 @@ _LOOSE_FIELD = re.compile(
     rb"\n[ \t]*(?i:content-(type|transfer-encoding|disposition))(?:[ \t]|\r?\n[ \t])*:([^\n]*(?:\n[ \t][^\n]*)*)"
 )
 _NOT_A_FIELD = re.compile(rb"^(?![ \t\r\n]|[!-9;-~\x80-\xff\0]++[ \t]*+:|\Z)", re.M)
+_NO_LOOSE_FIELD = re.compile(rb"^(?![ \t\r\n]|[!-9;-~\x80-\xff\0]++(?:[ \t]|\r?+\n[ \t])*+:|\Z)", re.M)
 _BLANK_LINE = re.compile(rb"^[ \t]++\r?+(?:\n|\Z)", re.M)
 _CONTENT = re.compile(rb"(?i:content-(?:type|transfer-encoding|disposition))")
 _FOLDED_START = re.compile(rb"\A[ \t]+(?=(?i:content-))")
-_NUL_IN_NAME = re.compile(rb"^[^:\n]*\0[^:\n]*:", re.M)
+_NUL_IN_NAME = re.compile(rb"^[^:\n]*\0[^:\n]*(?=:|\n[ \t]+:)", re.M)
 _BARE_CR = re.compile(rb"\r(?!\n)")
+_NO_WORD = re.compile(r"[()\0\r\n]")
 _ENDING = re.compile(r"\.([a-z][a-z0-9_]{0,9})[\s.]*$")
 _ENCRYPTED = re.compile(r"/.*encrypted")
 
@@ -95,7 +103,10 @@ def section_end(header: bytes, habits: int) -> tuple[int, int, int]:
     found = 0
     cuts: list[tuple[int, int]] = []
     start = _mbox_line(header)
-    if junk := _NOT_A_FIELD.search(header, start):
+    strict, loose = _NOT_A_FIELD.search(header, start), _NO_LOOSE_FIELD.search(header, start)
+    if strict and (not loose or loose.start() != strict.start()):
+        found |= STRICT_NAMES
+    if junk := strict if habits & STRICT_NAMES else loose:
         found |= EARLY_BODY
         if habits & EARLY_BODY:
             cuts.append((junk.start(), junk.start()))
@@ -114,8 +125,14 @@ def _mbox_line(header: bytes) -> int:
     return header.find(b"\n") + 1 if header.startswith((b"From ", b">From ")) else 0
 
 
-def describe(header: bytes, habits: int = 0, *, is_proper_section: bool, is_thorough: bool = True) -> Description:
-    """What a section says, as a reader with these habits understands it. Not thorough: other readers are left out."""
+def describe(
+    header: bytes, habits: int = 0, *, is_proper_section: bool, is_part: bool = False, is_thorough: bool = True
+) -> Description:
+    """What a section says, as a reader with these habits understands it.
+
+    `is_part`: it is a part's, or a whole mail's that no empty line ends: lines that are no fields may be its content.
+    Not thorough: what other readers would understand is left out.
+    """
     if is_proper_section:
         fields = _FIELD.findall(b"\n" + header)
         if not fields:
@@ -123,7 +140,9 @@ def describe(header: bytes, habits: int = 0, *, is_proper_section: bool, is_thor
         plain = _plainly(fields)
         if plain is not None:
             return plain
-    return _Odd(header, habits, is_proper_section).description() if is_thorough else _summary(header)
+    if not is_thorough:
+        return _summary(header)
+    return _Odd(header, habits, is_proper_section, is_part).description()
 
 
 def _summary(header: bytes) -> Description:
@@ -166,7 +185,11 @@ def _plainly(fields: _Fields) -> Description | None:
         return said.description(None)
     if not kinds:
         return said.description(None)
-    return None if boundary_habits(kinds[0]) else said.description(boundary_of(kinds[0], 0))
+    if boundary_habits(kinds[0]):
+        return None
+    boundary = boundary_of(kinds[0], 0)
+    is_odd = boundary is not None and (not boundary or boundary not in kinds[0].all("boundary"))
+    return said.description(boundary, *((_ODD_BOUNDARY,) if is_odd else ()))
 
 
 def _main(value: bytes) -> str:
@@ -192,7 +215,7 @@ class _Said:
             self.main.startswith("multipart"),
             boundary,
             _attributes(types),
-            (*defects, *(_name_defects(names) if len(names) > 1 else ())),
+            (*defects, *_name_defects(names)),
         )
 
 
@@ -205,17 +228,20 @@ def _attributes(types: tuple[str, ...]) -> str:
 
 def _name_defects(names: Sequence[str]) -> tuple[Defect, ...]:
     """Names with different endings would be opened by different programs; otherwise several are usual."""
+    if len(names) < 2:
+        return ()
     endings = {match[1] for name in names if (match := _ENDING.search(name.lower()))}
     if len(endings) > 1:
-        return (Defect(DefectKind.CONFLICTING_NAMES, is_ambiguous=True),)
-    return ()
+        return (_CONFLICTING,)
+    return (_ENCODED,) if any("=?" in name for name in names) else (_SEVERAL,)
 
 
 class _Odd:
     """A section that somebody might read otherwise."""
 
-    def __init__(self, header: bytes, habits: int, is_proper_section: bool) -> None:
+    def __init__(self, header: bytes, habits: int, is_proper_section: bool, is_part: bool) -> None:
         self.header = header
+        self.is_part = is_part
         self.habits = habits
         self.defects: dict[Defect, None] = {}
         fields = _FIELD.findall(b"\n" + header)[:_FIELD_LIMIT] if is_proper_section else self._loose_fields()
@@ -239,10 +265,10 @@ class _Odd:
         header = self.header
         if has_odd_names:
             self._note(DefectKind.ODD_FIELD_NAME, True)
-        if junk := _NOT_A_FIELD.search(header, _mbox_line(header)):
-            self._note(DefectKind.NO_BLANK_LINE, _CONTENT.search(header, junk.start()) is not None)
+        if junk := _NO_LOOSE_FIELD.search(header, _mbox_line(header)):
+            self._note(DefectKind.NO_BLANK_LINE, self.is_part or _CONTENT.search(header, junk.start()) is not None)
         if blank := _BLANK_LINE.search(header):
-            self._note(DefectKind.BLANK_FOLD, _CONTENT.search(header, blank.end()) is not None)
+            self._note(DefectKind.BLANK_FOLD, self.is_part or _CONTENT.search(header, blank.end()) is not None)
         if bare := _BARE_CR.search(header):
             self._note(DefectKind.BARE_CR, _CONTENT.search(header, bare.end()) is not None)
 
@@ -255,54 +281,60 @@ class _Odd:
         names = file_names(dispositions, kinds)
         types = tuple(dict.fromkeys(kind.main for kind in (*self._usual(kinds), *kinds) if kind.main))
         encodings = self._encodings()
-        boundary = self._boundary(self.habits)
+        container = self._container(self.habits)
         self._note_values(types, names, encodings)
+        structural = self._structural_habits(container)
+        if structural & ~REJECTS_ODD_VALUES and not any(defect.is_ambiguous for defect in self.defects):
+            self._note(DefectKind.ODD_BOUNDARY, True)
         return Description(
             types,
             names,
             encodings,
-            boundary is not None or "".join(types[:1]).startswith("multipart"),
-            boundary,
+            container[0].startswith("multipart"),
+            container[1],
             _attributes(types),
             tuple(self.defects),
-            self._structural_habits(boundary),
+            structural,
         )
 
     def _usual(self, kinds: Sequence[Parameters]) -> Sequence[Parameters]:
         """The type that counts for this reader, to stand first."""
         return kinds[-1:] if self.habits & LAST_FIELD else kinds[:1]
 
-    def _boundary(self, habits: int) -> bytes | None:
-        """The boundary for a reader with these habits; None when for him this is no multipart with one."""
+    def _container(self, habits: int) -> tuple[str, bytes | None]:
+        """Type and boundary for a reader with these habits; None when for him this is no multipart with one."""
         values = self.kinds if not habits & STRICT_NAMES else self._strictly_named()
         if not values:
-            return None
+            return "", None
         value = values[-1 if habits & LAST_FIELD else 0]
         if habits & REJECTS_ODD_VALUES and not is_proper(value):
-            return None
+            return "", None
         kind = Parameters.parse(value, habits)
-        return boundary_of(kind, habits) if kind.main.startswith("multipart") else None
+        return kind.main, boundary_of(kind, habits) if kind.main.startswith("multipart") else None
 
     def _strictly_named(self) -> list[bytes]:
         return _values(_FIELD.findall(b"\n" + self.header)[:_FIELD_LIMIT], b"type")
 
-    def _structural_habits(self, boundary: bytes | None) -> int:
-        """The habits that alone would change the boundary."""
+    def _structural_habits(self, chosen: tuple[str, bytes | None]) -> int:
+        """The habits that alone would make another container of it."""
+        if not any(b"multipart" in value.lower() for value in self.kinds):
+            return 0
         possible = LAST_FIELD | STRICT_NAMES
         for value in self.kinds:
             if odd := value_habits(value):
                 possible |= odd | REJECTS_ODD_VALUES
             for variant in self.read[value]:
                 possible |= boundary_habits(variant)
-        return sum(bit for bit in each(possible) if self._boundary(self.habits ^ bit) != boundary)
+        return sum(bit for bit in each(possible) if self._container(self.habits ^ bit) != chosen)
 
     def _encodings(self) -> tuple[str, ...]:
         """What each reader might take the encoding for: known ones and, when there is no other, the unknown one."""
         found: dict[str, None] = {}
         for value in self.transfer_encodings:
-            found |= dict.fromkeys(encoding_forms(value))
-        known = [encoding for encoding in found if encoding in KNOWN_ENCODINGS or encoding in IDENTITIES]
-        ordered = known or list(found)
+            forms = encoding_forms(value)
+            known = [form for form in forms if form in KNOWN_ENCODINGS or form in IDENTITIES]
+            found |= dict.fromkeys(known or forms[:1])
+        ordered = list(found)
         if self.habits & LAST_FIELD:
             ordered.reverse()
         if not all(map(is_proper, self.transfer_encodings)):
@@ -338,7 +370,7 @@ class _Odd:
     def _note_boundaries(self) -> None:
         for value in self.kinds:
             given = {boundary_of(v, h) for v in self.read[value] for h in _boundary_choices(v)}
-            if len(given) > 1:
+            if len(given) > 1 or any(boundary_habits(v) & EXTENDED_FIRST for v in self.read[value]):
                 self._note(DefectKind.ODD_BOUNDARY, True)
 
 
@@ -352,8 +384,7 @@ def _boundary_choices(parameters: Parameters) -> list[int]:
 
 def encoding_forms(value: bytes) -> list[str]:
     """A transfer encoding and what lenient readers make of it: without comments, its words, an encoded word read."""
-    plain = Parameters.parse(value).main
     whole = text(value).strip().lower()
-    words = [word.strip("\"';,") for word in decode_words(whole).replace("(", " ").replace(")", " ").split()]
-    forms = [plain, *words, "".join(words), whole] if plain else [*words, whole]
+    words = [word.strip("\"';,") for word in _NO_WORD.sub(" ", decode_words(whole)).split()]
+    forms = (Parameters.parse(value).main, Parameters.parse(value, CUTS_AT_NUL).main, *words, "".join(words), whole)
     return [form for form in dict.fromkeys(forms) if form]

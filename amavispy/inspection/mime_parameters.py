@@ -33,8 +33,13 @@ _BOUNDARY_LIMIT = 998  # RFC 2046 allows 70; no line of a mail is longer than th
 
 # A value as nearly every mailer writes it: no reader has trouble with it. Unquoted values may contain tspecials.
 _PROPER = re.compile(
-    rb"[ \t\r\n]*+[\w.+!#$&^-]++(?:/[\w.+!#$&^-]++)?[ \t\r\n]*+"
-    rb'(?:;[ \t\r\n]*+(?:[\w.+*-]++[ \t]*+=[ \t]*+(?:"[^"\\\r\n\0]*+"|[^"\s;()\'\0][^"\s;()\0]*+)[ \t\r\n]*+)?)*+'
+    rb"""[ \t\r\n]*+ [\w.+!\#$&^-]++ (?:/[\w.+!\#$&^-]++)?+ [ \t\r\n]*+
+    (?: ; [ \t\r\n]*+
+        (?: [\w.+*-]++ [ \t]*+ = [ \t]*+
+            (?: "[^"\\\r\n\0]*+" | [^"\s;()'\0][^"\s;()\0]*+ | (?=[\s;]|\Z) ) [ \t\r\n]*+
+        )?+
+    )*+""",
+    re.X,
 )
 _TYPE = re.compile(rb"\s*([^;\s(]*)")
 _LOOSE_TYPE = re.compile(rb"\s*[\"']?([\w.+-]+(?:\s*/\s*[\w.+-]+)?)")

@@ -27,7 +27,8 @@ from amavispy.mail.verdict import Defect, DefectKind
 _COPIED = 65_536  # smaller slices are copied: cheaper than a view, and they do not hold the mail's mapping
 _MARGIN_LINES = 5
 _ODD = re.compile(rb"[^\t\n\r\x20-\x7e]")
-_HEADER_IN_MARGIN = re.compile(rb"\s*+content-[a-z-]+[ \t]*:", re.I)
+_HEADER_IN_MARGIN = re.compile(rb"(?:\A|[\r\n])[ \t]*content-\0?(?:type|transfer-encoding|disposition)", re.I)
+_HEADER_NEAR = 4096  # octets of a margin
 _MARGINS = 3  # parts in margins of parts in margins
 _UNPARSED = "Unable to parse, perhaps message contains too many parts"
 
@@ -114,7 +115,7 @@ class _Hanging:
             self.tree.budget.add_file()
         for entity, node, contents in others:
             self._add_alternatives(entity, octets, node, contents)
-        self._add_decoded_containers(structure, nodes)
+        self._add_decoded_multiparts(structure)
 
     def _fill(self, node: Node, entity: Entity, octets: Octets) -> Contents | None:
         """A leaf's content; what other decoders make of it is returned."""
@@ -153,7 +154,7 @@ class _Hanging:
         if span[1] - span[0] <= 1:
             return
         content = _slice(octets, *span)
-        if _HEADER_IN_MARGIN.match(content):
+        if _HEADER_IN_MARGIN.search(content[:_HEADER_NEAR]):
             container.noted(_IN_MARGIN)
             self.margins.append((bytes(content), container))
         elif not (
@@ -179,6 +180,7 @@ class _Hanging:
             usual = contents.usual if contents else _slice(octets, entity.start, entity.end)
             for content in (usual, *(contents.others if contents else ())):
                 self._add_unseen(entity.parent, octets, node, content, entity.defects)
+        self._add_decoded_multiparts(structure)
 
     def _learn_usual(self) -> None:
         if not self.seen:
@@ -201,7 +203,11 @@ class _Hanging:
     def _other_margins(self, entity: Entity, octets: Octets) -> None:
         for span in (entity.preamble, entity.epilogue):
             content = _slice(octets, *span)
-            if content and _HEADER_IN_MARGIN.match(content) and (node := self._container_of(entity, octets)):
+            if (
+                content
+                and _HEADER_IN_MARGIN.search(content[:_HEADER_NEAR])
+                and (node := self._container_of(entity, octets))
+            ):
                 node.noted(_IN_MARGIN)
                 self.margins.append((bytes(content), node))
 
@@ -227,27 +233,33 @@ class _Hanging:
 
     # Encoded containers
 
-    def _add_decoded_containers(self, structure: Structure, nodes: dict[int, Node]) -> None:
+    def _add_decoded_multiparts(self, structure: Structure) -> None:
         """RFC 2045 6.4 forbids encodings of multiparts; some readers decode them before they split."""
         for entity in structure.entities:
-            if entity.is_container and not IDENTITIES.issuperset(entity.encodings):
-                self._add_decoded_container(structure, entity, nodes[id(entity)])
+            if entity.encodings and not IDENTITIES.issuperset(entity.encodings) and _may_be_multipart(entity):
+                self._add_decoded_multipart(entity, structure.octets)
 
-    def _add_decoded_container(self, structure: Structure, entity: Entity, node: Node) -> None:
-        octets = structure.octets
+    def _add_decoded_multipart(self, entity: Entity, octets: Octets) -> None:
         raw = octets[entity.start : entity.end]
         header = _without_encoding(octets[entity.header[0] : entity.header[1]])
-        is_hidden = False
         for encoding in entity.encodings:
             decoded = decodings(raw, encoding).usual if encoding in KNOWN_ENCODINGS else raw
-            if decoded == raw or b"--" + (entity.boundary or b"") not in decoded:
+            mail = header + b"\r\n" + decoded
+            key = _key((), (), mail)
+            if decoded == raw or not _DASHES.search(decoded) or key in self.seen:
                 continue
-            is_hidden |= not entity.children or not _same_skeleton(header, raw, decoded, self.tree.budget.limits.files)
-            child = self.tree.child(node, ("message/rfc822",), ())
-            child.octets = header + b"\r\n" + decoded
+            self.seen.add(key)
+            is_hidden = not entity.children or not _same_skeleton(header, raw, decoded, self.tree.budget.limits.files)
+            container = self._container_of(entity if entity.is_container else entity.parent, octets)
+            child = self.tree.child(container, ("message/rfc822",), ())
+            child.octets = mail
+            child.noted(Defect(_ENCODED, is_hidden))
             self.tree.append(child)
             self.tree.budget.charge(len(decoded), "mime_decode")
-        node.noted(Defect(_ENCODED, is_hidden))
+
+
+def _may_be_multipart(entity: Entity) -> bool:
+    return any(kind.startswith("multipart") for kind in entity.types)
 
 
 def _all_decodings(octets: Octets, entity: Entity) -> Contents:
@@ -269,7 +281,12 @@ def _all_decodings(octets: Octets, entity: Entity) -> Contents:
     return Contents(usual, tuple(others), tuple(defects))
 
 
-_ENCODING_FIELD = re.compile(rb"(?:\A|(?<=\n))(?i:content-transfer-encoding)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)")
+_DASHES = re.compile(rb"(?:\A|\n)--")
+_ENCODING_FIELD = re.compile(
+    rb"""(?:\A|(?<=[\r\n])) [ \t]* (?i:content-\0?transfer-encoding) (?:[ \t]|\r?\n[ \t])* :
+    [^\r\n]* (?:\r?\n[ \t][^\r\n]*)* \r?(?:\n|\Z)?""",
+    re.X,
+)
 
 
 def _without_encoding(header: bytes) -> bytes:

@@ -163,7 +163,7 @@ class SpamdDialogue:
         head = request_head(sum(map(len, pieces)), user=self._user, is_compressed=self._spec.compress)
         try:
             self._wire = Wire(address)
-            self._wire.queue(head, *pieces)
+            self._wire.queue(head, *pieces, is_last=self._spec.compress)  # spamd inflates at the end of the stream
             self._wire.send()  # the error it may return comes again when the answer is awaited
         except Lost as error:
             self._end(str(error))

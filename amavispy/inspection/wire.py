@@ -75,11 +75,12 @@ class DaemonAddress:
 class Wire:
     """One connection. Every method may raise Lost."""
 
-    __slots__ = ("_is_connecting", "_queue", "_socket", "_targets", "address")
+    __slots__ = ("_is_connecting", "_is_last", "_queue", "_socket", "_targets", "address")
 
     def __init__(self, address: DaemonAddress) -> None:
         self.address = address
         self._queue: deque[Buffer] = deque()
+        self._is_last = False
         self._targets = address.targets()
         self._socket = self._connected()
 
@@ -90,9 +91,10 @@ class Wire:
     def interest(self) -> int:
         return select.POLLIN | (select.POLLOUT if self._is_connecting or self._queue else 0)
 
-    def queue(self, *buffers: Buffer) -> None:
-        """Octets to be sent by the next `pump`; empty ones are left out."""
+    def queue(self, *buffers: Buffer, is_last: bool = False) -> None:
+        """Octets for the next `pump`; empty ones are left out. `is_last`: the peer is told that none follow."""
         self._queue.extend(buffer for buffer in buffers if len(buffer))
+        self._is_last = is_last
 
     def send_descriptor(self, octets: bytes, descriptor: int) -> None:
         """Send these few octets at once, with a descriptor beside them (Unix sockets).
@@ -131,6 +133,9 @@ class Wire:
             while self._queue:
                 sent = self._socket.sendmsg([self._queue[i] for i in range(min(len(self._queue), _BUFFERS_AT_ONCE))])
                 self._take(sent)
+            if self._is_last:
+                self._is_last = False
+                self._socket.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             pass
         except OSError as error:

@@ -76,8 +76,14 @@ def test_it_gets_pseudo_header_and_mail() -> None:
 
 def test_a_compressed_request_is_the_same_mail() -> None:
     seen: list[bytes] = []
-    with FakeDaemon(records(seen, lambda _: spamd_response(0.0))) as daemon:
-        scan(replace(SPEC, address=daemon.address, compress=True, user="ann"))
+
+    def to_the_end(connection: socket.socket) -> None:
+        seen.append(until_closed(connection))  # a real spamd inflates nothing before the end of the stream
+        connection.sendall(spamd_response(2.5))
+
+    with FakeDaemon(to_the_end) as daemon:
+        (found,) = scan(replace(SPEC, address=daemon.address, compress=True, user="ann"))
+    assert found.score == 2.5
     head, _, body = seen[0].partition(b"\r\n\r\n")
     assert head == b"REPORT SPAMC/1.5\r\nContent-length: %d\r\nUser: ann\r\nCompress: zlib" % len(body)
     assert zlib.decompress(body) == b"".join(given())

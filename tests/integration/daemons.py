@@ -1,4 +1,4 @@
-"""daemons - a real clamd and a real spamd, each in a private directory, on a free port, ended by its process id.
+"""daemons - real clamd, spamd and rspamd, each in a private directory, on a free port, ended by its process id.
 
 A daemon that is not installed is a failure, not a skip.
 """
@@ -103,12 +103,76 @@ class Clamd(Daemon):
 
 
 class Spamd(Daemon):
-    """spamd without network tests and preferences of users, on `port`."""
+    """spamd without network tests, on `port`. Users' preferences are files `users/NAME` of its directory."""
 
     def __init__(self) -> None:
         super().__init__("spamd")
         self.directory.chmod(0o777)
+        self._users = self.directory / "users"
+        self._users.mkdir(mode=0o777)
+        self._users.chmod(0o777)
         self.run(
-            "/usr/sbin/spamd", "-L", "-x", "-u", "nobody", "-i", "127.0.0.1", "-p", str(self.port), "-m", "1",
+            "/usr/sbin/spamd", "-L", "-x", "-u", "nobody", "-i", "127.0.0.1", "-p", str(self.port), "-m", "2",
             "-s", "stderr", "--siteconfigpath", "/etc/spamassassin", "--pidfile", self.directory / "spamd.pid",
+            f"--virtual-config-dir={self._users}/%u",
         )  # fmt: skip
+
+    def prefers(self, user: str, *lines: str) -> None:
+        """The preferences of a user: lines of a user_prefs file."""
+        directory = self._users / user
+        directory.mkdir()
+        (directory / "user_prefs").write_text("".join(f"{line}\n" for line in lines))
+        directory.chmod(0o777)
+
+
+RSPAMD_RULES = """
+local function subject_has(word)
+  return function(task) return (task:get_subject() or ''):find(word) ~= nil end
+end
+rspamd_config.RECIPIENTS = {
+  callback = function(task) return true, #(task:get_recipients('smtp') or {}) end, score = 1.0 }
+rspamd_config.CLIENT = { score = 0.0, callback = function(task)
+  local ip = task:get_from_ip()
+  local told = {ip and ip:is_valid() and ip:to_string() or '-', task:get_helo() or '-', task:get_hostname() or '-',
+    task:get_user() or '-', (task:get_from('smtp') or {{}})[1].addr or '-'}
+  return true, 1.0, table.concat(told, ' ')
+end }
+rspamd_config.LARGE = { score = 1.0, callback = function(task) return true, task:get_size() / 1000000 end }
+rspamd_config.PUT_OFF = { score = 0.0, callback = function(task)
+  if subject_has('later')(task) then task:set_pre_result('soft reject', 'Come back later') return true end
+  return false
+end }
+rspamd_config.EDITS = { score = 0.0, type = 'idempotent', callback = function(task)
+  if subject_has('edits')(task) then
+    task:set_milter_reply({ add_headers = { ['X-Rspamd-Said'] = 'hello' }, remove_headers = { ['X-Old'] = 0 } })
+  end
+end }
+"""
+
+
+class Rspamd(Daemon):
+    """rspamd with rules of our own (RSPAMD_RULES) and no modules, on `port` and on the Unix socket `socket`."""
+
+    def __init__(self) -> None:
+        super().__init__("rspamd")
+        self.directory.chmod(0o777)
+        self.socket = self.directory / "rspamd.sock"
+        (self.directory / "rules.lua").write_text(RSPAMD_RULES)
+        (self.directory / "tld").write_text("com\norg\nnet\nexample\n")
+        (self.directory / "rspamd.conf").write_text(
+            f"""
+            options {{
+                pidfile = "{self.directory}/pid"; control_socket = "{self.directory}/control mode=0600";
+                tempdir = "{self.directory}"; cache_file = "{self.directory}/cache"; hs_cache_dir = "{self.directory}/";
+                url_tld = "{self.directory}/tld"; filters = ""; disable_hyperscan = true; history_rows = 1;
+                dns {{ nameserver = ["127.0.0.1:1"]; timeout = 0.1s; retransmits = 1; }}
+            }}
+            logging {{ type = "console"; level = "info"; }}
+            worker "normal" {{
+                bind_socket = "127.0.0.1:{self.port}"; bind_socket = "{self.socket} mode=0666"; count = 1;
+            }}
+            lua = "{self.directory}/rules.lua";
+            actions {{ reject = 15; add_header = 6; greylist = 4; }}
+            """
+        )
+        self.run("/usr/bin/rspamd", "-f", "-i", "-c", self.directory / "rspamd.conf")

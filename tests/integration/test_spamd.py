@@ -66,6 +66,20 @@ def test_a_large_mail_is_checked_by_its_beginning(spamd: Spamd) -> None:
     assert "GTUBE" in dict(checked.tests)
 
 
+def test_users_have_their_own_preferences_and_a_compressed_mail_is_the_same_mail(spamd: Spamd) -> None:
+    spamd.prefers("ann", "score MISSING_SUBJECT 0", "blacklist_from *@example.org")
+    spamd.prefers("bob", "whitelist_from *@example.org")
+    spec = ScannerSpec("SpamAssassin", "spamd", f"127.0.0.1:{spamd.port}", compress=True)
+    envelope = Envelope("a@example.org", tuple(Recipient(f"{name}@example.net") for name in "abcde"))
+    task = SpamTask(("ann", "", "bob", None, "ann"))
+    octets = HEADER + b"Hello,\r\n\r\nhere are the minutes.\r\n"
+    found = Scanning([spec]).scan(Content(octets), (), envelope, (), (spec,), Deadline.after(60), spam_task=task)[1]
+    assert [scan.recipients for scan in found] == [(0, 4), (1,), (2,)]
+    assert [scan.error for scan in found] == ["", "", ""]
+    ann, nobody, bob = [scan.score or 0.0 for scan in found]
+    assert ann > 50 > nobody > -50 > bob
+
+
 def test_no_spamd_is_an_error_and_no_score() -> None:
     checked = scan("127.0.0.1:1", HEADER)
     assert checked == SpamScan("SpamAssassin", error="can't connect to 127.0.0.1:1: Connection refused")

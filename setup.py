@@ -29,6 +29,9 @@ setup(
         "rich>=13",
         "python-magic>=0.4.27",
         "libarchive-c>=5.1",
+        "olefile>=0.46",
+        "cryptography>=42",
+        "pyseccomp>=0.1.2",
     ],
     extras_require={
         "yara": ["yara-x>=1.0"],
@@ -45,6 +48,7 @@ setup(
             "ruff>=0.6",
             "import-linter>=2.0",
             "types-psutil",
+            "pypdf>=5",
         ],
     },
     entry_points={"console_scripts": ["amavispy = amavispy.cli.main:main"]},

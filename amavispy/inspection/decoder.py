@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from amavispy.deadline import Deadline
-from amavispy.inspection.archives import LOCKED, is_worth_unpacking
+from amavispy.inspection.archives import LOCKED, kinds
 from amavispy.inspection.budget import Budget, LimitExceeded, Limits
 from amavispy.inspection.file_types import FileTypes
 from amavispy.inspection.mime import MESSAGE_TYPES
@@ -163,9 +163,7 @@ class _Decoding:
             self.tree.append(child)
 
     def _kinds(self, node: Node) -> list[str]:
-        """The short types of a node by which there may be something in it: a file can be several things at once."""
-        table, octets = self.decoder.unpackers, node.octets or b""
-        return [short for short in node.short_types if short in table and is_worth_unpacking(short, octets)]
+        return kinds(node.short_types, self.decoder.unpackers, node.octets or b"")
 
     def _note_locked(self, node: Node) -> None:
         """An archive that nobody here can open is no file like another: its content remains unknown."""

@@ -14,6 +14,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from libarchive import ffi
@@ -30,10 +31,12 @@ _ADD_PASSPHRASE = ffi.libarchive.archive_read_add_passphrase
 _ADD_PASSPHRASE.argtypes, _ADD_PASSPHRASE.restype = (ctypes.c_void_p, ctypes.c_char_p), ctypes.c_int
 
 
-def unpacker(format_name: str, filter_name: str = "none") -> Unpacker:
-    """An unpacker of one of libarchive's formats."""
+def unpacker(format_name: str, filter_name: str = "none", signature: bytes = b"") -> Unpacker:
+    """An unpacker of one of libarchive's formats; with a `signature` the archive may begin behind something else."""
 
     def unpack(packed: Packed, _budget: Budget) -> Iterator[Found | Remark]:
+        if (start := packed.searchable().find(signature)) > 0:
+            packed = replace(packed, octets=memoryview(packed.octets)[start:], descriptor=None)
         for count, found in enumerate(members(packed, format_name, filter_name=filter_name)):
             if not found.names and not count:
                 raise CannotUnpack(f"{format_name}: damaged or unknown", found.attributes)

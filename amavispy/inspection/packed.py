@@ -24,6 +24,7 @@ from amavispy.inspection.budget import Budget, LimitExceeded
 from amavispy.inspection.storage import Growing
 
 Buffer = bytes | memoryview | mmap.mmap
+Searchable = bytes | mmap.mmap
 Chunk = bytes | memoryview
 
 CHUNK = 1 << 20  # octets of a member at a time, at most
@@ -57,7 +58,7 @@ class Packed:
     passwords: tuple[str, ...] = ()
     descriptor: int | None = None
 
-    def searchable(self) -> bytes | mmap.mmap:
+    def searchable(self) -> Searchable:
         """The octets as something that has `find`."""
         return bytes(self.octets) if isinstance(self.octets, memoryview) else self.octets
 

@@ -12,13 +12,12 @@ Source: APPNOTE.TXT 6.3, chapter 4.3.
 from __future__ import annotations
 
 import codecs
-import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amavispy.inspection.budget import Budget
-from amavispy.inspection.packed import unique
+from amavispy.inspection.packed import Searchable, unique
 
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
@@ -32,8 +31,6 @@ METHODS = frozenset((0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 14, 16, 18, 19, 20, 93, 
 ENCRYPTED, DESCRIPTOR, STRONG, MASKED = 1, 8, 64, 8192
 _UTF8 = 0x800
 _CP437 = codecs.lookup("cp437")
-
-Searchable = bytes | mmap.mmap
 
 
 @dataclass(slots=True)

@@ -20,14 +20,24 @@ from collections.abc import Iterator
 from amavispy.inspection import libarchive_formats
 from amavispy.inspection.budget import Budget
 from amavispy.inspection.compressed import Inflating, decompressing
-from amavispy.inspection.packed import CHUNK, CannotUnpack, Chunk, Damaged, Found, Packed, Remark, slices, unique
+from amavispy.inspection.packed import (
+    CHUNK,
+    CannotUnpack,
+    Chunk,
+    Damaged,
+    Found,
+    Packed,
+    Remark,
+    Searchable,
+    slices,
+    unique,
+)
 from amavispy.inspection.zip_directory import (
     DESCRIPTOR,
     ENCRYPTED,
     MASKED,
     STRONG,
     Entry,
-    Searchable,
     central,
     local_header,
 )

@@ -330,6 +330,14 @@ def test_rules_count_from_the_first_and_tell_of_also_and_of_unknown_clients() ->
     ]
 
 
+def test_the_rules_of_a_recipient_are_all_told() -> None:
+    maps = LookupList.of([Hash({"a@b.c": ("X", (BannedRule("d"),)), "b.c": "Y"}), Constant("DEFAULT")])
+    banks = Banks(Settings(banned_filename_maps=maps, banned_rules={"X": (BannedRule("e", False),)}), {})
+    settings = explanation_of(banks, Question(Connection("/run/a.sock"), recipient="a@b.c")).settings
+    assert settings["banned_filename_maps"]["value"] == [["X", ["d"]], "Y", "DEFAULT"]
+    assert settings["banned_rules"]["value"] == {"X": [["e", False]]}
+
+
 # -- values as a configuration file writes them
 
 

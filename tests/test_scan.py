@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -195,6 +196,28 @@ def test_log_lines_are_shown_when_they_are_asked_for(scan: _Scan, mail: Callable
     command = [sys.executable, "-m", "amavispy", "scan", "-d", "1", name]
     run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     assert "p.path BANNED:1 postmaster@localhost" in run.stderr
+
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTED = re.findall(r"^amavispy (scan .*)$", (ROOT / "docs" / "scan.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", DOCUMENTED)
+def test_the_commands_of_the_documentation_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "amavispy.toml").write_text(CONFIG)
+    for name in ("message.eml", "other.eml"):
+        (tmp_path / name).write_bytes(build.text())
+    monkeypatch.chdir(tmp_path)
+    run = subprocess.run([sys.executable, "-m", "amavispy", *command.split()], capture_output=True, check=False)  # noqa: S603
+    assert run.returncode == 0, run.stderr
+    assert b"CLEAN" in run.stdout
+
+
+def test_the_documentation_names_every_key(scan: _Scan, mail: Callable[[str, bytes], str]) -> None:
+    (found,) = objects(scan("--json", mail("a.eml", build.exe_zip())))
+    text = (ROOT / "docs" / "scan.md").read_text()
+    keys = [*found, *found["parts"][0], *found["banned"][0], *found["spam"], *found["would"][0]]
+    assert [key for key in keys if f"`{key}`" not in text] == []
 
 
 # -- exit statuses and errors

@@ -34,7 +34,7 @@ _START = re.compile(
     rb"|(?P<bat>@echo off|@?setlocal\b|@?(?:start|cmd)(?:\.exe)? /)|(?P<wsf><(?:job|package|component|scriptlet)[\s>])"
     rb"|(?P<lat>\\documentclass|\\documentstyle)"
 )
-_KINDS: dict[str, Types] = {
+KINDS: dict[str, Types] = {
     "html": ("html",),
     "svg": ("image", "svg"),
     "xml": ("xml",),
@@ -63,7 +63,7 @@ _XML_ROOT = re.compile(
     re.S,
 )
 # Calls that scripts make: the word to look for, and what must stand around it.
-_CALLS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
+CALLS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
     (b"activexobject", re.compile(rb"\bnew[ \t]{1,20}activexobject[ \t]{0,20}\("), "js"),
     (b"createobject", re.compile(rb"\bcreateobject[ \t]{0,20}\([ \t]{0,20}(?:\"|'|chr|[a-z])"), "vbs"),
     (b"new-object", re.compile(rb"\bnew-object[ \t]{1,20}(?:-com|(?:system\.)?(?:net\.|io\.))"), "ps1"),
@@ -85,7 +85,7 @@ def text_types(low: bytes, plain: str) -> Types:
         return types
     types = (plain,)
     if b"object" in low or b"powershell" in low:
-        types += tuple(script for word, call, script in _CALLS if _has_call(low, word, call))
+        types += tuple(script for word, call, script in CALLS if _has_call(low, word, call))
     if b"|" in start and _DDE.search(start):
         types += ("dde",)
     return types
@@ -107,7 +107,7 @@ def started_types(start: bytes, low: bytes, plain: str) -> Types:
         kind = match.lastgroup or ""
         if kind in ("xml", "sgml"):
             return _declared_types(kind, start)
-        types = _KINDS.get(kind) or (plain, kind)
+        types = KINDS.get(kind) or (plain, kind)
         return (*types, "hta") if kind == "html" and b"<hta:" in low else types
     if b"<" in start and _HTML_LATER.search(start):
         return ("html", "hta") if b"<hta:" in low else ("html",)

@@ -27,6 +27,7 @@ _EVERY_ADDRESS = ("*", "0.0.0.0", "::")
 _UNITS = ((3600, "h"), (60, "m"))
 _OF_SENDERS = ("whitelist_sender_maps", "blacklist_sender_maps", "spam_dsn_cutoff_level_bysender_maps")
 # These lists are asked about other things than recipients, so a recipient does not answer them.
+_ALL_ANSWERS = ("banned_filename_maps",)
 _NOT_OF_RECIPIENTS = frozenset({"viruses_that_fake_sender_maps", *_OF_SENDERS})
 
 
@@ -113,7 +114,7 @@ def _effective(banks: Banks, bank: PolicyBank, recipient: str) -> dict[str, dict
     for name in (setting.name for setting in fields(Settings)):
         value = getattr(settings, name)
         if address and isinstance(value, LookupList) and name not in _NOT_OF_RECIPIENTS:
-            value = value.find(address)
+            value = value.find_all(address) if name in _ALL_ANSWERS else value.find(address)
         origin = bank.origins.get(name) or banks.base_origins.get(name, "default")
         shown[name] = {"value": written(value, name), "from": origin}
     return shown
@@ -182,7 +183,7 @@ def written(value: Any, name: str = "") -> Any:
             return _scanner(value)
         case tuple() if len(value) == 1 and isinstance(value[0], NextHop):
             return str(value[0])
-        case tuple():
+        case tuple() | list():
             return [written(item) for item in value]
         case frozenset():
             return sorted(value)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amavispy.inspection import text_types
+from amavispy.inspection.file_signatures import DESCRIPTIONS, EMBEDDED, STARTS
 from amavispy.inspection.file_types import FileTypes
 from tests.corpus import build
 
@@ -240,3 +244,14 @@ def test_everything_has_a_type(octets: bytes):
     types = TYPES.of(octets)
     assert types
     assert all(short and not short.startswith(".") for short in types)
+
+
+def test_the_documentation_names_every_type():
+    text = (Path(__file__).parent.parent.parent / "docs" / "banned.md").read_text()
+    known = {short for _, types in DESCRIPTIONS for short in types}
+    known |= {short for entries in STARTS.values() for _, types in entries for short in types}
+    known |= {short for types in text_types.KINDS.values() for short in types}
+    known |= {short for _, _, short in (*EMBEDDED, *text_types.CALLS)}
+    known |= {"vhd", "dmg", "img", "jar", "kmz", "hta", "dde"}
+    named = set(re.findall(r"[\w.-]*\w", text))
+    assert sorted(known - named - {"dir"}) == []

@@ -26,6 +26,7 @@ from amavispy.mail.message import Message
 from amavispy.mail.outcome import Outcome
 from amavispy.policy.bank import Banks, PolicyBank
 from amavispy.policy.decide import decide
+from amavispy.policy.directory import Directory
 from amavispy.policy.recipient import recipient_policies
 from amavispy.policy.virus_names import banks_of
 
@@ -39,17 +40,18 @@ class Pipeline:
     notifier: Notifier
     journal: Journal
     banks: Banks
+    directory: Directory | None = None
 
     def process(
         self, message: Message, bank: PolicyBank, delivery: Delivery, deadline: Deadline, timings: Timings
     ) -> Outcome:
         """Take one message all the way. The client may hear 250 only after this has returned."""
         self.journal.begin(message, bank)
-        recipients = recipient_policies(message.envelope, bank.settings, message.content)
+        recipients = recipient_policies(message.envelope, bank.settings, message.content, self.directory)
         verdict = self.inspector.inspect(message, bank, recipients, deadline, timings.mark)
         if banks := banks_of(verdict.virus_names, bank.settings.virus_name_to_policy_bank_maps):
             bank = self.banks.for_names(bank, banks)
-            recipients = recipient_policies(message.envelope, bank.settings, message.content)
+            recipients = recipient_policies(message.envelope, bank.settings, message.content, self.directory)
         disposition = decide(
             message, verdict, bank, recipients, can_split=delivery.can_split, adds_received=delivery.adds_received
         )

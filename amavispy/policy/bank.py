@@ -7,8 +7,10 @@ all banks and the rules of chapter 4.3, in this order: interface, client, names 
 `Banks` remembers what it made, by the path of names, in bounded tables; so a message costs a few dictionary probes.
 Hand it only banks that it made itself.
 
+Where there is a directory (databases, DNS), it is asked whether a sender is local, and whether a blocklist has a client.
+
 **Failures:** NamedBank raises ValueError for a setting that no bank can override. Loading never fails: an undefined
-name is ignored, and the log says so.
+name is ignored, and the log says so. A directory that does not answer raises TemporaryFailure.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from types import MappingProxyType
 from typing import Any
 
 from amavispy.mail.envelope import Connection
+from amavispy.policy.directory import Directory
 from amavispy.policy.recipient import address_for, is_local
 from amavispy.policy.settings import ClientRule, Settings
 
@@ -83,7 +86,8 @@ class Banks:
     """All banks of a configuration and the rules that load them.
 
     `interface_policy`: "10026", "192.0.2.1:25", "[::1]:25", "eth0:25", a socket's path or "SOCK" -> names of banks.
-    `base_origins`: setting -> where in the configuration its base value stands; for explanations only.
+    `base_origins`: setting -> where in the configuration its base value stands; for explanations only. `directory` is
+    set by wiring.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Banks:
         self.named = dict(named)
         self.interface_policy = dict(interface_policy)
         self.base_origins = base_origins
+        self.directory: Directory | None = None
         self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], PolicyBank] = {}
 
     def for_interface(self, connection: Connection) -> PolicyBank:
@@ -106,7 +111,7 @@ class Banks:
 
     def for_client(self, bank: PolicyBank, address: str | None) -> PolicyBank:
         """The bank for the original client. None, the unknown client, matches ::/0 and 0/0 only."""
-        names = [name for match in client_matches(bank, address) for name in match.rule.banks]
+        names = [name for match in client_matches(bank, address, self.directory) for name in match.rule.banks]
         return self._loaded(bank, names)
 
     def for_names(self, bank: PolicyBank, names: Iterable[str]) -> PolicyBank:
@@ -118,6 +123,8 @@ class Banks:
         if not sender or "MYUSERS" not in self.named or not bank.settings.originating:
             return bank
         address = address_for(sender, bank.settings)
+        if self.directory is not None and bank.settings.local_domains_maps.fixed is None:
+            (address,), _ = self.directory.know((address,), (), bank.settings)
         return self._loaded(bank, ("MYUSERS",)) if is_local(address, bank.settings) else bank
 
     def restore(self, path: Sequence[str]) -> PolicyBank:
@@ -155,16 +162,24 @@ class Banks:
         return False
 
 
-def client_matches(bank: PolicyBank, address: str | None) -> Iterator[ClientMatch]:
+def client_matches(bank: PolicyBank, address: str | None, directory: Directory | None = None) -> Iterator[ClientMatch]:
     """The rules of client_ipaddr_policy that hold: the first match, and later ones that say `also`.
 
     A table whose deciding entry excludes the address is passed over; the search goes on with the next rule.
     """
     has_matched = False
     for number, rule in enumerate(bank.settings.client_ipaddr_policy, 1):
-        if (not has_matched or rule.also) and rule.networks.contains(address):
+        if (not has_matched or rule.also) and _holds(rule, address, directory):
             has_matched = True
             yield ClientMatch(number, rule)
+
+
+def _holds(rule: ClientRule, address: str | None, directory: Directory | None) -> bool:
+    """An entry of the networks that excludes the address spares it the blocklist, too."""
+    found = rule.networks.find(address)
+    if found is None and rule.dnsxl is not None and directory is not None:
+        return directory.is_listed(rule.dnsxl, address)
+    return bool(found)
 
 
 def _interface_keys(connection: Connection) -> Iterator[str]:

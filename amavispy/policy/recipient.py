@@ -1,7 +1,8 @@
 """Recipient - what the lookup lists say for each recipient, asked once a message.
 
 In goes the envelope and the settings of its policy bank, out comes one RecipientPolicy a recipient; inspection and
-`decide` read those and never ask a list themselves. Lists that answer everybody the same are asked once a message.
+`decide` read those and never ask a list themselves. Lists that answer everybody the same are asked once a message. A
+directory, where there is one, is asked for all of the message's people before any list.
 
 **Failures:** none here. A table with I/O raises TemporaryFailure, which passes through: the client keeps the mail.
 """
@@ -18,8 +19,9 @@ from amavispy.mail.envelope import Envelope, Recipient
 from amavispy.mail.message import Content
 from amavispy.mail.next_hop import NextHop
 from amavispy.mail.verdict import Category
+from amavispy.policy.directory import Directory
 from amavispy.policy.lookup import LookupList, is_true
-from amavispy.policy.sender_lists import NEUTRAL, SenderLists, SenderOpinion, has_lists
+from amavispy.policy.sender_lists import NEUTRAL, SenderLists, SenderOpinion, has_lists, senders_of
 from amavispy.policy.settings import Settings
 
 _log = logging.getLogger("amavispy.policy")
@@ -45,6 +47,7 @@ class RecipientPolicy:
     `loves`: categories checked but passed (spam lovers love SPAM and SPAMMY). Levels are spam scores, None when no list
     has an opinion. `size_limit` in octets, 0 for none. `next_hops` are tried in order. `spam_user`: whose preferences
     spamd shall apply, "" for its own. `sender`: what the recipient's white-, black- and score lists say.
+    `sender_address`: the envelope sender with what a directory knows of it, None when there is no directory.
     """
 
     recipient: Recipient
@@ -62,6 +65,7 @@ class RecipientPolicy:
     spam_user: str
     next_hops: tuple[NextHop, ...]
     sender: SenderOpinion = NEUTRAL
+    sender_address: Address | None = None
 
 
 _Level = float | None
@@ -69,13 +73,24 @@ _Answers = tuple[Checks, frozenset[Category], _Level, _Level, _Level, _Level, _L
 
 
 def recipient_policies(
-    envelope: Envelope, settings: Settings, content: Content | None = None
+    envelope: Envelope, settings: Settings, content: Content | None = None, directory: Directory | None = None
 ) -> tuple[RecipientPolicy, ...]:
     """One policy a recipient, in the envelope's order. Without the content nobody knows what its From field says."""
+    addresses = tuple([address_for(recipient.address, settings) for recipient in envelope.recipients])
+    senders: tuple[Address, ...] = ()
+    sender_address = None
+    if directory is not None:
+        people = [address_for(path, settings) for path in senders_of(envelope.sender, content)]
+        addresses, senders = directory.know(addresses, people, settings)
+        sender_address = senders[0]
     shared = _answers(settings, _NOBODY) if _is_same_for_all(settings) else None
-    policies = [_policy(recipient, settings, shared) for recipient in envelope.recipients]
-    if content is not None and has_lists(settings):
-        lists = SenderLists(envelope.sender, content, settings)
+    policies = [
+        _policy(recipient, address, settings, shared, sender_address)
+        for recipient, address in zip(envelope.recipients, addresses, strict=True)
+    ]
+    if content is not None and (has_lists(settings) or any(address.records for address in addresses)):
+        senders = senders or tuple([address_for(path, settings) for path in senders_of(envelope.sender, content)])
+        lists = SenderLists(senders, settings)
         return tuple([_with_opinion(policy, lists.opinion(policy.address)) for policy in policies])
     return tuple(policies)
 
@@ -90,10 +105,12 @@ def is_local(address: Address, settings: Settings) -> bool:
     return not address.domain or is_true(settings.local_domains_maps.find(address))
 
 
-def _policy(recipient: Recipient, settings: Settings, shared: _Answers | None) -> RecipientPolicy:
-    address = address_for(recipient.address, settings)
+def _policy(
+    recipient: Recipient, address: Address, settings: Settings, shared: _Answers | None, sender: Address | None
+) -> RecipientPolicy:
     answers = shared or _answers(settings, address)
-    return RecipientPolicy(recipient, address, is_local(address, settings), *answers, settings.forward_method)
+    local = is_local(address, settings)
+    return RecipientPolicy(recipient, address, local, *answers, settings.forward_method, sender_address=sender)
 
 
 def _with_opinion(policy: RecipientPolicy, opinion: SenderOpinion) -> RecipientPolicy:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from amavispy.mail.disposition import Destiny
 from amavispy.mail.next_hop import NextHop
 from amavispy.mail.verdict import OnFailure
+from amavispy.policy.blocklist import Blocklist
 from amavispy.policy.inquiry import Inquiry
 from amavispy.policy.lookup import IpTable, LookupList
 from amavispy.policy.virus_name_defaults import DEFAULT_VIRUS_NAME_TO_SPAM_SCORE
@@ -47,11 +48,14 @@ class ScannerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClientRule:
-    """One [[client_ipaddr_policy]] entry: these networks get these banks; `also` applies it after an earlier match."""
+    """One [[client_ipaddr_policy]] entry: these networks, and clients that a blocklist has, get these banks; `also`
+    applies it after an earlier match.
+    """
 
     networks: IpTable
     banks: tuple[str, ...]
     also: bool = False
+    dnsxl: Blocklist | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ def is_beyond_answering(rating: Rating, policy: RecipientPolicy, envelope: Envel
     maps: LookupList = settings.spam_dsn_cutoff_level_bysender_maps
     if rating.score is None or not maps:
         return False
-    cutoff = maps.find(address_for(envelope.sender, settings))
+    cutoff = maps.find(policy.sender_address or address_for(envelope.sender, settings))
     return isinstance(cutoff, int | float) and rating.score >= cutoff
 
 

@@ -134,7 +134,12 @@ class SmtpSession:
     def _on_mail(self, mail: Mail) -> None:
         self._client = mail.client or self._peer_as_client()
         banks = self._services.banks
-        self._bank = banks.for_sender(banks.for_client(self._base, self._client.policy_address), mail.sender)
+        try:
+            self._bank = banks.for_sender(banks.for_client(self._base, self._client.policy_address), mail.sender)
+        except TemporaryFailure as failure:
+            self._services.journal.refused(Envelope(mail.sender, (), self._client), failure.reply)
+            self._engine.refuse(failure.reply)
+            return
         limit = self._bank.settings.smtpd_message_size_limit
         if limit and mail.size and mail.size > limit:
             text = f"Declared message size ({mail.size} B) exceeds size limit"

@@ -11,7 +11,7 @@ from amavispy.mail.address import Address
 from amavispy.mail.message import Content
 from amavispy.policy.lookup import Constant, Hash, LookupList, RegexpList
 from amavispy.policy.recipient import recipient_policies
-from amavispy.policy.sender_lists import NEUTRAL, SenderLists, SenderOpinion
+from amavispy.policy.sender_lists import NEUTRAL, SenderLists, SenderOpinion, senders_of
 from amavispy.policy.settings import Settings
 from tests.making import message, only
 
@@ -34,7 +34,8 @@ def points(**senders: float) -> LookupList:
 
 
 def opinion(sender: str = "s@sender.example", header: bytes = FROM, to: str = B, **settings: Any) -> SenderOpinion:
-    return SenderLists(sender, Content(header), Settings(**settings)).opinion(Address.of(to))
+    senders = [Address.of(path) for path in senders_of(sender, Content(header))]
+    return SenderLists(senders, Settings(**settings)).opinion(Address.of(to))
 
 
 WHITE, BLACK = SenderOpinion(is_white=True), SenderOpinion(is_black=True)

@@ -1,7 +1,7 @@
 """Command scanner - a virus scanner that is a program, started for each mail.
 
-Its arguments say what it is to scan: `{}` is the directory of the parts, `{}/*` every file, `*` every bare name (the
-directory is where it runs). There is no shell. Files that do not fit into one command line go in several, one after the
+Its arguments say what it is to scan: `{}` is the directory of the parts, `{}/*` every file; `*`, alone or behind `=`,
+every bare name (the directory is where it runs). There is no shell. Files that do not fit into one command line go in several, one after the
 other. Its answer is what it prints, at most 200 KiB of it, and its exit status; patterns or statuses judge that
 (`protocols.line_daemon.Reading`).
 
@@ -12,6 +12,7 @@ that is not there.
 from __future__ import annotations
 
 import os
+import re
 import select
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from amavispy.policy.settings import ScannerSpec
 from amavispy.protocols.line_daemon import OUTPUT_LIMIT, Reading
 from amavispy.protocols.scanner_talk import SOMEWHERE
 
+_BARE = re.compile(r"(?<![^=])\*$")
 _BATCH = 16_384  # octets of file names in one command line
 
 
@@ -139,7 +141,7 @@ def started(command: Sequence[str], directory: str, seconds: float) -> Run:
 
 def commands(template: Sequence[str], written: Written) -> Iterator[list[str]]:
     """The command lines that scan all files."""
-    if not any("*" in word for word in template[1:]):
+    if not any("{}/*" in word or _BARE.search(word) for word in template[1:]):
         yield [word.replace("{}", written.directory) for word in template]
         return
     for names in _batches(written):
@@ -155,6 +157,6 @@ def _batches(written: Written) -> Iterator[list[str]]:
 def _filled(word: str, directory: str, names: Sequence[str]) -> list[str]:
     if "{}/*" in word:
         return [word.replace("{}/*", f"{directory}/{name}") for name in names]
-    if "*" in word:
-        return [word.replace("*", name) for name in names]
+    if _BARE.search(word):
+        return [_BARE.sub(name, word) for name in names]
     return [word.replace("{}", directory)]

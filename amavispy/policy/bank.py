@@ -7,7 +7,7 @@ all banks and the rules of chapter 4.3, in this order: interface, client, names 
 `Banks` remembers what it made, by the path of names, in bounded tables; so a message costs a few dictionary probes.
 Hand it only banks that it made itself.
 
-Where there is a directory (databases, DNS), it is asked whether a sender is local, and whether a blocklist has a client.
+A directory (databases, DNS), where there is one, is asked whether a sender is local and a client is in a blocklist.
 
 **Failures:** NamedBank raises ValueError for a setting that no bank can override. Loading never fails: an undefined
 name is ignored, and the log says so. A directory that does not answer raises TemporaryFailure.

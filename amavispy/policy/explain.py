@@ -18,6 +18,8 @@ from amavispy.mail.disposition import Destiny
 from amavispy.mail.envelope import Connection
 from amavispy.mail.next_hop import NextHop
 from amavispy.policy.bank import Banks, PolicyBank, changes, client_matches
+from amavispy.policy.blocklist import Blocklist, Blocklisted
+from amavispy.policy.directory import OF_OTHERS, OF_SENDERS, Field
 from amavispy.policy.lookup import AccessList, Constant, Hash, IpTable, LookupList, RegexpList
 from amavispy.policy.recipient import address_for
 from amavispy.policy.settings import BannedRule, ClientRule, ScannerSpec, Settings
@@ -25,10 +27,8 @@ from amavispy.policy.settings import BannedRule, ClientRule, ScannerSpec, Settin
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 _EVERY_ADDRESS = ("*", "0.0.0.0", "::")
 _UNITS = ((3600, "h"), (60, "m"))
-_OF_SENDERS = ("whitelist_sender_maps", "blacklist_sender_maps", "spam_dsn_cutoff_level_bysender_maps")
 # These lists are asked about other things than recipients, so a recipient does not answer them.
-_ALL_ANSWERS = ("banned_filename_maps",)
-_NOT_OF_RECIPIENTS = frozenset({"viruses_that_fake_sender_maps", *_OF_SENDERS})
+_NOT_OF_RECIPIENTS = OF_SENDERS | OF_OTHERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,10 @@ def written(value: Any, name: str = "") -> Any:
         case BannedRule():
             return value.pattern if value.value is True else [value.pattern, value.value]
         case ClientRule():
-            return {member.name: written(getattr(value, member.name), member.name) for member in fields(value)}
+            told = [member.name for member in fields(value) if getattr(value, member.name) is not None]
+            return {name: written(getattr(value, name), name) for name in told}
+        case Blocklist():
+            return {"zones": list(value.zones), "expected": list(value.expected)}
         case ScannerSpec():
             return _scanner(value)
         case tuple() if len(value) == 1 and isinstance(value[0], NextHop):
@@ -213,6 +216,10 @@ def _table(table: Any) -> Any:
             return list(table.entries)
         case RegexpList():
             return {"regexp": [[pattern, written(value)] for pattern, value in table.entries]}
+        case Field():
+            return {table.source: table.name}
+        case Blocklisted():
+            return {"dnsxl": list(table.blocklist.zones), "expected": list(table.blocklist.expected)}
     return str(table)
 
 

@@ -29,6 +29,7 @@ _EVERY_ADDRESS = ("*", "0.0.0.0", "::")
 _UNITS = ((3600, "h"), (60, "m"))
 # These lists are asked about other things than recipients, so a recipient does not answer them.
 _NOT_OF_RECIPIENTS = OF_SENDERS | OF_OTHERS
+_ALL_ANSWERS = ("banned_filename_maps",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,22 @@ def _by_sender(banks: Banks, bank: PolicyBank, question: Question) -> _Loads:
 def _effective(banks: Banks, bank: PolicyBank, recipient: str) -> dict[str, dict[str, Any]]:
     settings = bank.settings
     address = address_for(recipient, settings) if recipient else None
+    if address and banks.directory is not None:
+        (address,), _ = banks.directory.know((address,), (), settings)
     shown = {}
     for name in (setting.name for setting in fields(Settings)):
         value = getattr(settings, name)
-        if address and isinstance(value, LookupList) and name not in _NOT_OF_RECIPIENTS:
+        if address and isinstance(value, LookupList) and _is_answered(name, value, banks):
             value = value.find_all(address) if name in _ALL_ANSWERS else value.find(address)
         origin = bank.origins.get(name) or banks.base_origins.get(name, "default")
         shown[name] = {"value": written(value, name), "from": origin}
     return shown
+
+
+def _is_answered(name: str, value: LookupList, banks: Banks) -> bool:
+    """Whether a recipient answers this list; without a directory nobody knows what a database would say."""
+    asks = any(isinstance(table, Field | Blocklisted) for table in value.tables)
+    return name not in _NOT_OF_RECIPIENTS and (banks.directory is not None or not asks)
 
 
 def connection_for(socket: str, listeners: Sequence[Connection]) -> Connection:

@@ -93,7 +93,7 @@ def nested(values: ValueKind) -> ValueKind:
     def unreadable(text: str) -> Any:
         raise BadValue(f"{show(text)} is no lookup list", "a table file cannot hold lists: write them here")
 
-    return ValueKind(f"lookup lists of {values.form}", inner.convert, unreadable)
+    return ValueKind(f"list of sender tables ({values.form})", inner.convert, unreadable)
 
 
 def _table(value: Any, values: ValueKind, context: Context) -> Table:

@@ -45,6 +45,15 @@ def test_new_fields_stand_on_top_with_those_of_the_way_below_them() -> None:
     assert result == b"X-A: one\r\n two\r\nX-Spam-Level:\r\nReceived: from x\r\n by y\r\n" + octets
 
 
+def test_single_occurrences_go_where_a_scanner_says_which() -> None:
+    octets = b"X-Old: 1\r\nA: b\r\nx-old: 2\r\n folded\r\nX-OLD: 3\r\n" + BODY
+    assert edited(octets, HeaderEdits(remove_at=frozenset({("x-old", 2)}))) == (
+        b"X-Old: 1\r\nA: b\r\nX-OLD: 3\r\n" + BODY
+    )
+    both = HeaderEdits(remove=frozenset({"a"}), remove_at=frozenset({("x-old", 1), ("x-old", 3), ("x-old", 9)}))
+    assert edited(octets, both) == b"x-old: 2\r\n folded\r\n" + BODY
+
+
 def test_a_large_mail_is_not_copied() -> None:
     with tempfile.TemporaryFile() as file:
         file.write((HEADER % b"a") + BODY)

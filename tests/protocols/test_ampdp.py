@@ -314,6 +314,13 @@ def test_deletions_go_from_last_to_first_and_the_topmost_field_comes_last() -> N
     ]
 
 
+def test_single_occurrences_are_deleted_by_their_number() -> None:
+    mail = b"X-Old: 1\r\nx-old: 2\r\nX-OLD: 3\r\n\r\n"
+    edits = HeaderEdits(remove_at=frozenset({("x-old", 1), ("x-old", 3), ("x-old", 9), ("x-none", 1)}))
+    lines = lines_of(outcome_of("b@c", Destiny.PASS, edits=edits), mail=mail)
+    assert lines[1:-2] == ["delheader=3 X-OLD", "delheader=1 X-Old"]
+
+
 def test_every_subject_is_tagged_once_and_keeps_its_octets() -> None:
     mail = b"Subject: =?utf-8?q?=C3=A4?=\r\n\tb\r\nSUBJECT:***SPAM*** c\r\nsubject: \xff\r\n\r\n"
     lines = lines_of(outcome_of("b@c", Destiny.PASS, edits=HeaderEdits(subject_tag="***SPAM*** ")), mail=mail)

@@ -98,19 +98,7 @@ class Inspector:
         virus_scans: tuple[VirusScan, ...] = ()
         spam_scans: tuple[SpamScan, ...] = ()
         if virus or backups or spam:
-            virus_scans, spam_scans = self._scanning.scan(
-                message.content,
-                decoded.parts,
-                message.envelope,
-                virus,
-                spam,
-                deadline,
-                backups=backups,
-                first_infected_stops=settings.first_infected_stops_scan,
-                spam_task=_spam_task(bank, recipients),
-            )
-            virus_scans, from_viruses = as_spam(virus_scans, settings.virus_name_to_spam_score_maps)
-            spam_scans += from_viruses
+            virus_scans, spam_scans = self._scan(message, bank, recipients, decoded, (virus, backups, spam), deadline)
             mark("scan")
         return Verdict(
             parts=decoded.parts,
@@ -121,6 +109,32 @@ class Inspector:
             header_defects=defects,
             hold=decoded.hold,
         )
+
+    def _scan(
+        self,
+        message: Message,
+        bank: PolicyBank,
+        recipients: Recipients,
+        decoded: Decoded,
+        wanted: tuple[Specs, Specs, Specs],
+        deadline: Deadline,
+    ) -> tuple[tuple[VirusScan, ...], tuple[SpamScan, ...]]:
+        """What virus scanners, or their backups, and spam scanners say; some viruses' names count as spam."""
+        settings = bank.settings
+        virus, backups, spam = wanted
+        viruses, spams = self._scanning.scan(
+            message.content,
+            decoded.parts,
+            message.envelope,
+            virus,
+            spam,
+            deadline,
+            backups=backups,
+            first_infected_stops=settings.first_infected_stops_scan,
+            spam_task=_spam_task(bank, recipients),
+        )
+        viruses, from_viruses = as_spam(viruses, settings.virus_name_to_spam_score_maps)
+        return viruses, spams + from_viruses
 
     def _find_banned(
         self, parts: tuple[Part, ...], settings: Settings, recipients: Recipients

@@ -64,7 +64,7 @@ _UNAR = ("unar",)
 FALLBACKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **dict.fromkeys(("7z", "cab", "iso", "xar", "cpio", "rpm", "deb", "a", "Z"), _SEVEN),
-        **dict.fromkeys(("chm", "wim", "szdd", "img", "vhd", "vhdx", "vmdk", "qcow", "dmg", "squashfs"), _SEVEN),
+        **dict.fromkeys(("chm", "wim", "szdd", "img", "vhd", "vhdx", "vmdk", "qcow", "dmg"), _SEVEN),
         **dict.fromkeys(("zip", "kmz", "lha", "arj"), _BOTH),
         **dict.fromkeys(("rar", "ace", "arc", "zoo", "sit"), _UNAR),
         "exe": _SEVEN,

@@ -15,6 +15,7 @@ stays as it is and is still scanned.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -39,6 +40,9 @@ _ERRORS_LIMIT = 250
 _ALWAYS_MEANT = ("cdf-ms",)  # not the first of a document's types, but what it is
 _TEXTS = frozenset(("asc", "txt", "html"))
 _TEXT = 65_536  # octets of a text in which a password is looked for
+_MAIL_ENDINGS = (".eml", ".mht", ".mhtml", ".nws", ".mim")
+_FIELD = re.compile(rb"[!-9;-~]{1,76}:[ \t]")
+_HEADER = 4096  # octets in which a member's MIME-Version must stand
 _MESSAGES = MESSAGE_TYPES | {PARTIAL, EXTERNAL}
 _MINORS = (("U", 0), ("C", 1), ("B", 3))
 _REASONS = {0: "undecipherable", 1: "encrypted", 3: "ambiguous content"}
@@ -143,7 +147,7 @@ class _Decoding:
         if node.octets is None or node.children:
             return []
         found: list[_Unpack] = []
-        if "mail" in node.short_types or not _MESSAGES.isdisjoint(node.types):
+        if "mail" in node.short_types or not _MESSAGES.isdisjoint(node.types) or _is_named_mail(node):
             found.append(self._unpack_message)
         if has_contents(node):
             found.append(self._unpack_contents)
@@ -221,6 +225,18 @@ def _why(node: Node) -> str:
     """ " (duplicate Content-Type, ...)": what makes a node ambiguous."""
     kinds = [defect.kind.value for defect in node.defects if defect.is_ambiguous]
     return f" ({', '.join(kinds)})" if kinds else ""
+
+
+def _is_named_mail(node: Node) -> bool:
+    """A text that mail programs open as a mail for its name, or an archive's member that reads like one."""
+    if _TEXTS.isdisjoint(node.short_types) or not node.octets:
+        return False
+    if any(name.lower().endswith(_MAIL_ENDINGS) for name in node.names):
+        return True
+    if node.types:
+        return False
+    head = bytes(node.octets[:_HEADER])
+    return bool(_FIELD.match(head)) and b"\nmime-version:" in head.lower()
 
 
 def _depth(node: Node) -> int:

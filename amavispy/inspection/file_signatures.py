@@ -62,6 +62,8 @@ _STARTS: tuple[tuple[bytes, Types], ...] = (
     (b"conectix", ("vhd",)),
     (b"vhdxfile", ("vhdx",)),
     (b"KDMV", ("vmdk",)),
+    (b"hsqs", ("img",)),
+    (b"sqsh", ("img",)),
     (b"QFI\xfb", ("qcow",)),
     (b"\x78\x9f\x3e\x22", ("tnef",)),
     (b"\xed\xab\xee\xdb", ("rpm",)),

@@ -144,11 +144,17 @@ def _placed_types(head: bytes) -> Types:
         types = ("image", "webp")
     if head[32769:32774] in (b"CD001", b"BEA01", b"CDW02"):
         types += ("iso",)
-    return (*types, "img") if head[510:512] == b"\x55\xaa" and _has_file_system(head) else types
+    return (*types, "img") if _has_file_system(head) else types
 
 
 def _has_file_system(head: bytes) -> bool:
-    """A boot sector: a FAT or NTFS file system, or a table of partitions."""
+    """An ext, HFS or APFS file system; or a boot sector: a FAT or NTFS file system, or a table of partitions."""
+    if head[1080:1082] == b"\x53\xef" and not any(head[:1024]):
+        return True
+    if head[1024:1028] in (b"H+\0\4", b"HX\0\5") or head[32:36] == b"NXSB":
+        return True
+    if head[510:512] != b"\x55\xaa":
+        return False
     if b"FAT" in (head[54:57], head[82:85]) or head[3:7] in (b"NTFS", b"EXFA") or head[512:520] == b"EFI PART":
         return True
     partitions = [head[at : at + 16] for at in range(446, 510, 16)]

@@ -21,7 +21,7 @@ _NAME = 1024
 
 def package(native: bytes) -> Found:
     """The file in a packager's native data, under all its names; the data as they are when they are none."""
-    at = 4 if len(native) >= 4 and struct.unpack_from("<I", native)[0] in range(len(native) - 8, len(native) + 1) else 0
+    at = 4 if native[4:6] == b"\2\0" else 0  # behind the size of it all, which an RTF object does not have
     try:
         return _file(native, at)
     except (struct.error, ValueError):

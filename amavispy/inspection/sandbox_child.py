@@ -10,6 +10,7 @@ loop is the worker's to see.
 
 from __future__ import annotations
 
+import codecs
 import gc
 import logging
 import mmap
@@ -38,6 +39,11 @@ from amavispy.inspection.sandbox_frames import (
 )
 
 _SOCKET = 3  # the descriptor the child keeps, besides /dev/null in place of the standard ones
+# Python imports a codec when it is first asked for, and a confined process can import nothing any more.
+_CODECS = tuple(
+    codecs.lookup(name)
+    for name in ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "ascii", "cp437", "cp1252", "idna")
+)
 _ENOUGH = 1 << 16  # octets that are worth a write
 
 

@@ -266,7 +266,8 @@ class _Odd:
         if has_odd_names:
             self._note(DefectKind.ODD_FIELD_NAME, True)
         if junk := _NO_LOOSE_FIELD.search(header, _mbox_line(header)):
-            self._note(DefectKind.NO_BLANK_LINE, self.is_part or _CONTENT.search(header, junk.start()) is not None)
+            is_content = self.is_part and b"\n" in header[junk.start() :]  # not just where somebody cut the mail off
+            self._note(DefectKind.NO_BLANK_LINE, is_content or _CONTENT.search(header, junk.start()) is not None)
         if blank := _BLANK_LINE.search(header):
             self._note(DefectKind.BLANK_FOLD, self.is_part or _CONTENT.search(header, blank.end()) is not None)
         if bare := _BARE_CR.search(header):

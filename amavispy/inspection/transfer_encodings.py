@@ -23,6 +23,7 @@ _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"="))
 _JUNK = re.compile(rb"[^A-Za-z0-9+/=\s\0]")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _NOT_URL_SAFE = bytes(set(_NOT_BASE64) - set(b"-_")) + b"="
+_URL_MARK = re.compile(rb"[A-Za-z0-9+/][-_][A-Za-z0-9+/]")
 _WORDS = re.compile(rb"[A-Za-z]+ [A-Za-z]+")
 _LONG_RUN = re.compile(rb"[A-Za-z0-9+/]{24}")
 _PAD = re.compile(rb"=[=\s]*")
@@ -141,15 +142,27 @@ def _broken_base64(octets: bytes, pad: int) -> Contents:
         readings += (_run(head.translate(None, _NOT_BASE64)), _run(octets.translate(None, _NOT_BASE64 + b"=")))
     if junk:  # junk ends the data
         readings.append(_run(head[: junk.start()].translate(None, _NOT_BASE64)))
-    if b"-" in octets or b"_" in octets:
+    if _URL_MARK.search(octets):
         readings.append(_run(octets.translate(_URL_SAFE, _NOT_URL_SAFE)))
-    if tail and _WORDS.search(tail) and not _LONG_RUN.search(tail):
-        # A mailing list's footer behind the data: readers end there, and none shows what it would decode to.
-        readings[:2] = readings[1::-1]
-        tail = b""
-    is_ambiguous = bool(tail or junk)
+    data = _before_footer(octets, head, tail, junk)
+    if data is not None:
+        readings.insert(0, _run(data.translate(None, _NOT_BASE64)))
+    is_ambiguous = data is None and bool(tail or junk) and len(set(readings)) > 1
     kind = DefectKind.BROKEN_BASE64 if is_ambiguous else DefectKind.LOOSE_BASE64
     return _contents(readings, Defect(kind, is_ambiguous))
+
+
+def _before_footer(octets: bytes, head: bytes, tail: bytes, junk: re.Match[bytes] | None) -> bytes | None:
+    """The data in front of a mailing list's footer, None when there is none.
+
+    Readers end there, or show a few odd characters behind; a text of words is no second file.
+    """
+    if junk:  # a footer behind data that need no padding begins on a line of its own
+        start = octets.rfind(b"\n", 0, junk.start()) + 1
+        head, tail = octets[:start], octets[start:]
+        if len(head.translate(None, _NOT_BASE64)) % 4:
+            return None
+    return head if _WORDS.search(tail) and not _LONG_RUN.search(tail) else None
 
 
 def _restarted(octets: bytes) -> bytes:

@@ -27,6 +27,7 @@ from amavispy.config.sources import Sources
 from amavispy.delivery.forward import Forward, HandBack
 from amavispy.delivery.notify import Notifier
 from amavispy.delivery.quarantine import Quarantine
+from amavispy.delivery.quarantined import Vault
 from amavispy.delivery.release import Release
 from amavispy.delivery.transports import SmtpTransport
 from amavispy.inspection.archives import UNPACKERS
@@ -119,7 +120,7 @@ def _sessions(config: Config, journal: Journal, transport: SmtpTransport) -> Ses
         forward_each=Forward(transport, splits=True),
         forward_all=Forward(transport),
         hand_back=HandBack(),
-        release=Release(transport, server.quarantinedir, ids.verifies),
+        release=Release(transport, Vault(server.quarantinedir), ids.verifies),
         journal=journal,
         ids=ids,
         profile=Profiles(server),

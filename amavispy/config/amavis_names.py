@@ -96,7 +96,6 @@ _ABSENT = frozenset(
         "policy_bank_name",
         "prefer_our_added_header_fields",
         "quarantine_method_by_ccat",
-        "release_format",
         "replace_existing_extension",
         "reputation_factor",
         "resend_method",

@@ -79,6 +79,7 @@ _DELIMITERS = r"|[!#$%&'*+/=?^_~.-]{1,8}"
 _FIELD_NAME = r"[!-9;-~]{1,76}"  # RFC 5322 3.6.8
 _TLS = {"none": "none", "may": "may", "encrypt": "encrypt"}
 _SANDBOX = {"auto": "auto", "required": "required", "off": "off"}
+_FORMATS = {"resend": "resend", "attach": "attach", "arf": "arf"}
 _PROTOCOLS = {"": "", "SMTP": "SMTP", "LMTP": "LMTP", "AM.PDP": "AM.PDP"}
 _SPOKEN = "this version speaks SMTP, LMTP and AM.PDP"
 _NO_PROTOCOLS = dict.fromkeys(("milter", "MILTER", "TCP-LOOKUP", "COURIER", "QMQPqq"), _SPOKEN)
@@ -172,7 +173,7 @@ SERVER: tuple[Group, ...] = (
                 "Database for records of all mail and quarantine by \"sql:\", in amavis' tables; of several the first "
                 "that answers. `amavispy db init` makes the tables."),
         Setting("storage_redis_dsn", redis_kind(), [], "Redis server for events; of several the first that answers."),
-        Setting("sql_quarantine_chunksize_max", integer(1024, 1 << 24), 16_384,
+        Setting("sql_quarantine_chunksize_max", integer(1024, 65_535), 16_384,
                 "Octets of a quarantined mail in one row of the table quarantine."),
         Setting("quarantine_index", index_kind(), "$MYHOME/quarantine.db",
                 "Index of everything in quarantine, by which `amavispy quarantine` finds it. Nodes that share a "
@@ -254,6 +255,9 @@ BANK: tuple[Group, ...] = (
         Setting("release_method", _HOPS, "smtp:[127.0.0.1]:10025", "Next hop for released mail."),
         Setting("requeue_method", _HOPS, "smtp:[127.0.0.1]:25",
                 "Next hop for mail that is released to be checked again."),
+        Setting("release_format", choice(_FORMATS), "resend",
+                "How released mail is sent: as it is, attached to a mail that warns, or in an abuse report."),
+        Setting("report_format", choice(_FORMATS), "arf", "How reported mail is sent."),
         Setting("soft_bounce", _TRUTH, False, "Answer 4xx where 5xx is meant."),
         Setting("propagate_dsn_if_possible", _TRUTH, True, "Pass the client's DSN wishes to next hops that know DSN."),
     )),

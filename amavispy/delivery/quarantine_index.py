@@ -110,6 +110,15 @@ class QuarantineIndex:
         addresses = [printable(address, _ADDRESS_LIMIT).lower() for address in recipients]
         self._try("mark as released", mail_id, lambda: self._mark(mail_id, addresses))
 
+    def copies_of(self, mail_id: str) -> tuple[KeptCopy, ...]:
+        """Where its copies are, () when it is not known. Never raises but for the worker's alarm."""
+        try:
+            mail = self.get(mail_id)
+        except IndexFailure as error:
+            _log.warning("quarantine index: cannot look up %s: %s", mail_id, error)
+            return ()
+        return mail.copies if mail else ()
+
     def _try(self, what: str, mail_id: str, act: Callable[[], None]) -> None:
         try:
             act()

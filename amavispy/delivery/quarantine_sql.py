@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, bindparam, select, update
+from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, select, update
 
 from amavispy.delivery.quarantine import StoreFailure
 from amavispy.delivery.quarantine_text import Original
@@ -112,17 +112,17 @@ class SqlQuarantine:
         for mail_id, tag in rows:
             yield _octets(mail_id).decode("ascii", "backslashreplace"), int(tag)
 
-    def mark_released(self, mail_id: str, recipients: Sequence[str]) -> None:
-        """Tell programs that read the records: msgrcpt.rs becomes R for these recipients. Raises StoreFailure."""
+    def released(self, mail_id: str, recipients: Sequence[str]) -> None:
+        """Tell programs that read the records: msgrcpt.rs becomes R. Never raises but the alarm."""
         try:
             with self._database.transaction() as session:
                 maddr, msgrcpt = session.tables.tables["maddr"], session.tables.tables["msgrcpt"]
-                wanted = [self._as_stored(maddr.c.email, address) for address in recipients]
-                ids = select(maddr.c.id).where(maddr.c.email.in_(bindparam("emails", wanted, expanding=True)))
+                wanted = [self._as_stored(maddr.c.email, address.lower()) for address in recipients]
+                ids = select(maddr.c.id).where(maddr.c.email.in_(wanted))
                 is_mail = msgrcpt.c.mail_id == self._as_stored(msgrcpt.c.mail_id, mail_id)
                 session.connection.execute(update(msgrcpt).where(is_mail, msgrcpt.c.rid.in_(ids)).values(rs=RELEASED))
         except self._failure as error:
-            raise StoreFailure(f"database: {error}") from error
+            _log.error("cannot mark %s as released in SQL: %s", mail_id, error)
 
     def _is(self, table: Table, mail_id: str, tag: int | None) -> ColumnElement[bool]:
         found = table.c.mail_id == self._as_stored(table.c.mail_id, mail_id)

@@ -1,30 +1,34 @@
 """Release - taking a mail out of the quarantine on request: to its recipients, back to the filter, or to an abuse desk.
 
 `release` sends it by release_method, `requeue` by requeue_method so that it is filtered again, `report` sends an abuse
-report about it by release_method. The original octets are sent, behind a Received and Resent-* fields (RFC 5322
-3.6.6), to the recipients that the request names, else to those who did not get it.
+report about it by release_method. To the recipients that the request names, else to those who did not get it, go the
+original octets behind a Received and Resent-* fields (RFC 5322 3.6.6), or whatever release_format and report_format
+say: an attachment, or an abuse report.
 
-In: the request as amavisd-release sends it, and the connection's bank. Out: one reply a recipient. Whoever reaches the
-socket may ask; the mail's secret_id is the permission, unless the bank does without (auth_required_release false). A
-secret_id that is given is checked always, and before anything is looked for.
+In: the request as amavisd-release sends it and the connection's bank, or an Errand of somebody who needs no permission.
+Out: one reply a recipient. Whoever reaches the socket may ask; the mail's secret_id is the permission, unless the bank
+does without (auth_required_release false). A secret_id that is given is checked always, and before anything is looked
+for. What was released is told to the ledger.
 
-**Failures:** none raised but the worker's alarm; what goes wrong is the reply: 550 what will not get better, 450 what
-may.
+**Failures:** `handle` raises nothing but the worker's alarm; what goes wrong is the reply: 550 what will not get
+better, 450 what may. `carry_out` raises NotReleasable, OSError and StoreFailure.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from typing import Protocol
 
 from amavispy.deadline import Deadline
 from amavispy.delivery.edits import fields_octets
-from amavispy.delivery.feedback import report
-from amavispy.delivery.quarantine import Transport
-from amavispy.delivery.quarantined import Kept, NotReleasable, find
+from amavispy.delivery.feedback import Chunks, Cover, attached, report
+from amavispy.delivery.quarantine import StoreFailure, Transport
+from amavispy.delivery.quarantined import Kept, NotReleasable, Vault
 from amavispy.delivery.transports import Submission
 from amavispy.mail.address import without_route
 from amavispy.mail.envelope import Recipient
@@ -39,57 +43,93 @@ _log = logging.getLogger("amavispy.release")
 _NOTICE = 25
 _MAIL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,62}={0,2}")
 _ADDRESS = re.compile(r"[^\x00-\x20\x7f<>]{1,320}|\"[^\x00-\x1f\x7f<>]{0,64}\"@[^\x00-\x20\x7f<>]{1,255}")
-_TYPES_ON_FILE = ("", "F", "Z")
+_ABUSE, _MISCATEGORIZED = "abuse", "miscategorized"
 _NOTHING_TO_DO = Reply(250, "2.5.0", "No recipients, nothing to do")
 
-Chunks = list[bytes | memoryview]
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What shall be released. `kind`: release, requeue or report; `sender` None and no `recipients` are the mail's own.
+
+    `tag`: the partition of a copy in SQL, None is any.
+    """
+
+    kind: str
+    mail_id: str
+    mail_file: str = ""
+    quar_type: str = ""
+    tag: int | None = None
+    recipients: tuple[str, ...] = ()
+    sender: str | None = None
+    requested_by: str = ""
+
+
+class Ledger(Protocol):
+    """Who has to know what was released."""
+
+    def released(self, mail_id: str, recipients: Sequence[str]) -> None:
+        """These have got it. Never raises but for the worker's alarm."""
 
 
 class Release:
     """Serves release, requeue and report requests. `verify_secret(mail_id, secret_id)` knows the right pairs."""
 
-    def __init__(self, transport: Transport, quarantinedir: str, verify_secret: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        vault: Vault,
+        verify_secret: Callable[[str, str], bool],
+        ledgers: Sequence[Ledger] = (),
+    ) -> None:
         self._transport = transport
-        self._directory = quarantinedir
+        self._vault = vault
         self._verify = verify_secret
+        self._ledgers = ledgers
 
     def handle(self, request: Request, bank: PolicyBank, deadline: Deadline) -> list[Reply]:
         """Serve the request: one reply a recipient, or a single one when it comes to none."""
         try:
-            return self._released(request, bank.settings, deadline)
+            errand = self._permitted(request, bank.settings)
+            return [reply for _, reply in self.carry_out(errand, bank.settings, deadline)] or [_NOTHING_TO_DO]
         except NotReleasable as error:
             _log.warning("release of %s refused: %s", _shown(request.one("mail_id")), _shown(str(error)))
             return [Reply(550, "5.5.0", f"ERROR: {error}")]
-        except OSError as error:
-            if error.errno is None:  # the worker's alarm
+        except (OSError, StoreFailure) as error:
+            if isinstance(error, OSError) and error.errno is None:  # the worker's alarm
                 raise
             _log.error("release of %s FAILED: %s", _shown(request.one("mail_id")), error)
-            return [Reply(450, "4.5.0", f"ERROR: {error.strerror or error}")]
+            return [Reply(450, "4.5.0", f"ERROR: {getattr(error, 'strerror', None) or error}")]
 
-    def _released(self, request: Request, settings: Settings, deadline: Deadline) -> list[Reply]:
-        mail_id = self._permitted(request, settings)
-        kept = find(self._directory, mail_id, request.one("mail_file"))
-        kind = request.one("request").lower()
-        recipients = _addresses(request, "recipient") or kept.blocked
-        sender = (_addresses(request, "sender") or (kept.sender,))[0]
-        category = "abuse" if kind == "report" else "miscategorized"
+    def carry_out(self, errand: Errand, settings: Settings, deadline: Deadline) -> list[tuple[str, Reply]]:
+        """Every recipient with what the next hop said; [] when nobody is left to get it."""
+        kept = self._vault.find(errand.mail_id, errand.mail_file, errand.quar_type, errand.tag)
+        recipients = errand.recipients or kept.blocked
+        sender = kept.sender if errand.sender is None else errand.sender
+        is_report = errand.kind == "report"
         _log.log(
             _NOTICE, "Quarantined message %s (%s): %s <%s> -> %s",
-            kind, category, mail_id, _shown(sender), ",".join(f"<{_shown(recipient)}>" for recipient in recipients),
+            errand.kind, _ABUSE if is_report else _MISCATEGORIZED, errand.mail_id, _shown(sender),
+            ",".join(f"<{_shown(recipient)}>" for recipient in recipients),
         )  # fmt: skip
         if not recipients:
-            return [_NOTHING_TO_DO]
+            return []
         new_id = new_mail_id()
-        if kind == "report":
-            sender, chunks = settings.mailfrom_notify_sender, _report(kept, recipients, f"{mail_id}-{new_id}", settings)
-        else:
-            chunks = _resent(kept, recipients, request, f"{mail_id}-{new_id}", settings)
-        submission = _submission(sender, recipients, chunks, kept)
-        handovers = self._transport.send(_next_hops(kind, settings), submission, settings, deadline, f"rel-{new_id}")
-        return [handover.reply for handover in handovers]
+        form = settings.report_format if is_report else settings.release_format
+        chunks = _chunks(form, kept, recipients, errand, f"{errand.mail_id}-{new_id}", settings)
+        submission = _submission(settings.mailfrom_notify_sender if is_report else sender, recipients, chunks, kept)
+        next_hops = _next_hops(errand.kind, settings)
+        handovers = self._transport.send(next_hops, submission, settings, deadline, f"rel-{new_id}")
+        answers = [(recipient, h.reply) for recipient, h in zip(recipients, handovers, strict=True)]
+        if not is_report:
+            self._tell(errand.mail_id, [recipient for recipient, reply in answers if reply.is_success])
+        return answers
 
-    def _permitted(self, request: Request, settings: Settings) -> str:
-        """The mail_id that may be released by this request."""
+    def _tell(self, mail_id: str, recipients: Sequence[str]) -> None:
+        for ledger in self._ledgers if recipients else ():
+            ledger.released(mail_id, recipients)
+
+    def _permitted(self, request: Request, settings: Settings) -> Errand:
+        """What this request may release."""
         mail_id, secret_id = request.one("mail_id"), request.one("secret_id")
         if not _MAIL_ID.fullmatch(mail_id):
             raise NotReleasable(f"Invalid mail_id '{mail_id[:100]}'" if mail_id else "Missing 'mail_id' field")
@@ -97,9 +137,19 @@ class Release:
             raise NotReleasable("Secret_id is required, but missing")
         if secret_id and not self._verify(mail_id, secret_id):
             raise NotReleasable(f"Secret_id {secret_id[:40]} does not match mail_id {mail_id}")
-        if request.one("quar_type") not in _TYPES_ON_FILE:
-            raise NotReleasable(f"quarantine type {request.one('quar_type')[:10]} is not kept here, only F and Z are")
-        return mail_id
+        tag = request.one("partition_tag")
+        if tag and not (tag.isascii() and tag.isdigit() and len(tag) < 10):
+            raise NotReleasable(f"Invalid partition_tag '{tag[:20]}'")
+        return Errand(
+            request.one("request").lower(),
+            mail_id,
+            request.one("mail_file"),
+            request.one("quar_type"),
+            int(tag) if tag else None,
+            _addresses(request, "recipient"),
+            next(iter(_addresses(request, "sender")), None),
+            next(iter(_addresses(request, "requested_by")), ""),
+        )
 
 
 def _addresses(request: Request, name: str) -> tuple[str, ...]:
@@ -141,10 +191,24 @@ def _filter_address(settings: Settings) -> str:
     return f'"Content-filter at {host}" <{settings.mailfrom_notify_sender or f"postmaster@{host}"}>'
 
 
-def _resent(kept: Kept, recipients: tuple[str, ...], request: Request, unique: str, settings: Settings) -> Chunks:
+def _chunks(
+    form: str, kept: Kept, recipients: tuple[str, ...], errand: Errand, unique: str, settings: Settings
+) -> Chunks:
+    """The mail in this form. `unique` is for its Message-ID."""
+    message_id, boundary = f"<{unique}@{settings.myhostname}>", f"----------=_{unique}"
+    cover = Cover(_filter_address(settings), recipients, message_id, boundary)
+    match form:
+        case "arf":
+            return report(kept, cover, _ABUSE if errand.kind == "report" else _MISCATEGORIZED)
+        case "attach":
+            return attached(kept, cover)
+        case _:
+            return _resent(kept, recipients, errand.requested_by, unique, settings)
+
+
+def _resent(kept: Kept, recipients: tuple[str, ...], by: str, unique: str, settings: Settings) -> Chunks:
     """The original mail behind the trace of its release."""
     now = format_datetime(datetime.now().astimezone())
-    by = (_addresses(request, "requested_by") or ("",))[0]
     fields = (
         (
             "Received",
@@ -156,12 +220,7 @@ def _resent(kept: Kept, recipients: tuple[str, ...], request: Request, unique: s
         ("Resent-Date", now),
         ("Resent-Message-ID", f"<{unique}@{settings.myhostname}>"),
     )
-    return [fields_octets(fields), memoryview(kept.octets)[kept.mail_at :]]
-
-
-def _report(kept: Kept, recipients: tuple[str, ...], unique: str, settings: Settings) -> Chunks:
-    message_id = f"<{unique}@{settings.myhostname}>"
-    return report(kept, _filter_address(settings), recipients, message_id, f"----------=_{unique}")
+    return [fields_octets(fields), kept.original]
 
 
 def _shown(text: str) -> str:

@@ -98,6 +98,8 @@ class Settings:
     notify_method: tuple[NextHop, ...] = (NextHop("smtp", "127.0.0.1", 10025),)
     release_method: tuple[NextHop, ...] = (NextHop("smtp", "127.0.0.1", 10025),)
     requeue_method: tuple[NextHop, ...] = (NextHop("smtp", "127.0.0.1", 25),)
+    release_format: str = "resend"
+    report_format: str = "arf"
     soft_bounce: bool = False
     propagate_dsn_if_possible: bool = True
     # addresses

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from amavispy.deadline import Deadline
+from amavispy.delivery.quarantined import Vault
 from amavispy.delivery.release import Release
 from amavispy.delivery.transports import Handover, Submission
 from amavispy.mail.envelope import Recipient
@@ -85,7 +86,7 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.transport = FakeTransport()
-        self.release = Release(self.transport, str(directory), ISSUER.verifies)
+        self.release = Release(self.transport, Vault(str(directory)), ISSUER.verifies)
         self.settings = SETTINGS
 
     def keep(self, name: str, octets: bytes) -> None:
@@ -251,7 +252,9 @@ def test_links_are_not_followed_and_only_files_are_read(site: Site, tmp_path: Pa
     [
         (b"", "It has no X-Quarantine-ID and does not match"),
         (ORIGINAL, "It has no X-Quarantine-ID and does not match"),
-        (b"EHLO x\nMAIL FROM:<a@b>\n", "It has no X-Quarantine-ID and does not match"),
+        (b"EHLO x\nMAIL FROM:<a@b>\n", "damaged: no DATA with an end"),
+        (b"EHLO x\nMAIL FROM:<a@b>\nDATA\nSubject: x\n.\n", "It has no X-Quarantine-ID and does not match"),
+        (b"From a@b Thu Jan  1 00:00:00 1970\nSubject: x\n\n", f"no quarantined message {MAIL_ID} in this mailbox"),
         (pseudo("otherOther12") + ORIGINAL, "Stored quarantine ID 'otherOther12' does not match requested ID"),
         (b"X-Quarantine-ID: <" + MAIL_ID.encode() + b">\n" + ORIGINAL, "missing X-Envelope-From or Return-Path"),
         (gzip.compress(pseudo() + ORIGINAL)[:-12], "damaged: "),
@@ -281,7 +284,9 @@ def test_a_quarantine_that_cannot_be_read_may_be_readable_later(site: Site) -> N
         ({"mail_id": ""}, "Missing 'mail_id' field"),
         ({"mail_id": "../x"}, "Invalid mail_id '../x'"),
         ({"mail_id": "-abc"}, "Invalid mail_id '-abc'"),
-        ({"quar_type": "Q"}, "quarantine type Q is not kept here, only F and Z are"),
+        ({"quar_type": "M"}, "quarantine type M is not kept here, only F, Z, B and Q are"),
+        ({"quar_type": "Q"}, f"no quarantined message {MAIL_ID}"),
+        ({"partition_tag": "-1"}, "Invalid partition_tag '-1'"),
         ({"recipient": "a@b\r\nRCPT TO:<c@d>"}, "Invalid address 'a@b\\x0D RCPT TO:<c@d>'"),
         ({"requested_by": "a b"}, "Invalid address 'a b'"),
     ],

@@ -178,7 +178,9 @@ def _spam_fields(findings: Findings, rating: Rating, levels: Sequence[str], *, i
 
 def _tests(rating: Rating) -> list[str]:
     """`tests=[A=1,`, `B=2]`: between these pieces a line may break."""
-    listed = ", ".join(f"{_printable(name).translate(_NOT_IN_NAMES)}={number(score)}" for name, score in rating.tests)
+    listed = ", ".join(
+        f"{_printable(name).translate(_NOT_IN_NAMES)}={number(score)}" for name, score in rating.told_tests
+    )
     return f"tests=[{listed}]".split(" ")
 
 

@@ -43,8 +43,8 @@ _PUTS_OFF = ("soft reject", "greylist")
 class Rating:
     """How much like spam a mail is for a recipient. Recipients rated alike share one object.
 
-    `score` is None when nobody gave one; `tests` are in the order they are told; `least` is the category that a
-    scanner's honoured action demands at least; `advice` is that whose header edits are honoured.
+    `score` is None when nobody gave one; `tests` are the scanners'; `least` is the category that a scanner's honoured
+    action demands at least; `advice` is that whose header edits are honoured.
     """
 
     score: float | None = None
@@ -53,6 +53,12 @@ class Rating:
     sender: SenderOpinion = NEUTRAL
     least: Category = Category.CLEAN
     advice: tuple[SpamAdvice, ...] = ()
+
+    @property
+    def told_tests(self) -> list[tuple[str, float]]:
+        """All tests as X-Spam-Status tells them: the recipient's points first, then by name."""
+        points = self.sender.points
+        return [*((("AM.WBL", points),) if points else ()), *sorted(self.tests)]
 
     @property
     def shown_score(self) -> float:
@@ -76,11 +82,14 @@ class Ratings:
 
     def __init__(self, scans: Sequence[SpamScan], settings: Settings) -> None:
         self._honoured = settings.honoured_scanner_advice
-        self._common = [scan for scan in scans if scan.recipients is None]
+        self._common: list[SpamScan] = []
         self._own: dict[int, list[SpamScan]] = {}
         for scan in scans:
-            for number in scan.recipients or ():
-                self._own.setdefault(number, []).append(scan)
+            if scan.recipients is None:
+                self._common.append(scan)
+            else:
+                for number in scan.recipients:
+                    self._own.setdefault(number, []).append(scan)
         self._known: dict[tuple[SenderOpinion, tuple[int, ...]], Rating] = {}
 
     def scans_of(self, number: int) -> list[SpamScan]:
@@ -92,8 +101,7 @@ class Ratings:
         """The rating for this recipient, who is the `number`th of the envelope."""
         if policy.bypass.spam:
             return UNRATED
-        own = self._own.get(number, ()) if self._own else ()
-        key = (policy.sender, tuple(map(id, own)))
+        key = (policy.sender, tuple(map(id, self._own.get(number, ()))) if self._own else ())
         if key not in self._known:
             self._known[key] = self._rated(self.scans_of(number), policy.sender)
         return self._known[key]
@@ -102,20 +110,20 @@ class Ratings:
         scored = [scan for scan in scans if scan.score is not None]
         if not scored and sender is NEUTRAL:
             return UNRATED
+        if len(scored) == 1 and sender is NEUTRAL and scored[0].advice is None:  # most mail
+            return Rating(scored[0].score, scored[0].tests, scored[0].autolearn)
         scores = [scan.score for scan in scored if scan.score is not None]
-        tests = sorted(test for scan in scored for test in scan.tests)
         if sender.points:
             scores.append(sender.points)
-            tests.insert(0, ("AM.WBL", sender.points))
         advice = [scan.advice for scan in scored if scan.advice]
         demanded = [_MEANS[a.action] for a in advice if a.action in _MEANS and a.action in self._honoured]
         return Rating(
             score=sum(scores) if scores else None,
-            tests=tuple(tests),
+            tests=tuple([test for scan in scored for test in scan.tests]),
             autolearn=next((scan.autolearn for scan in scored if scan.autolearn), ""),
             sender=sender,
             least=max(demanded, default=Category.CLEAN),
-            advice=tuple(a for a in advice if a.is_for_local or "header edits" in self._honoured),
+            advice=tuple([a for a in advice if a.is_for_local or "header edits" in self._honoured]),
         )
 
 

@@ -73,6 +73,7 @@ class Run:
         self._output = bytearray()
         self._errors = bytearray()
         self.status: int | None = None
+        self.pid = 0
         self._pidfd = -1
         self._poll = select.epoll()
         self._pipes: dict[int, bytearray] = {}
@@ -110,6 +111,9 @@ class Run:
                 self._kill()
             os.close(self._pidfd)
             self._pidfd = -1
+        elif self.pid and self.status is None:  # it could not even be watched
+            self._kill_group()
+            self.status = -os.WTERMSIG(os.waitpid(self.pid, 0)[1])
         for descriptor in self._pipes:
             os.close(descriptor)
         self._pipes.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import select
@@ -133,6 +134,21 @@ def test_a_run_leaves_no_descriptor_and_no_zombie_behind() -> None:
     assert os.listdir("/proc/self/fd") == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_program_that_cannot_be_watched_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[int] = []
+
+    def fail(pid: int) -> int:
+        watched.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, "pidfd_open", fail)
+    with pytest.raises(ProgramError, match="Too many open files"), running("/bin/sleep", "1000"):
+        pass
+    assert is_gone(watched[0])
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("command", [(), ("cat",), ("/nowhere/cat",), ("/etc/passwd",), ("/bin",)])

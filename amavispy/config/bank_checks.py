@@ -16,6 +16,7 @@ from amavispy.mail.disposition import Destiny
 from amavispy.policy.banned_rules import DEFAULT, answers_in, names_in
 from amavispy.policy.lookup import Constant, IpTable, LookupList
 from amavispy.policy.settings import ClientRule, Settings
+from amavispy.policy.virus_names import banks_in
 
 _BY_RULE = ("MYUSERS",)
 _ALL_ANSWERS = ("banned_filename_maps",)
@@ -37,6 +38,9 @@ def references(draft: Draft) -> Iterator[tuple[Path, str]]:
         yield from ((("interface_policy", key), name) for name in names)
     for path, rules in client_rules(draft):
         yield from (((*path, index, "banks"), name) for index, rule in enumerate(rules) for name in rule.banks)
+    for path, name, value in _written(draft):
+        if name == "virus_name_to_policy_bank_maps":
+            yield from (((*path, name), bank) for answer in answers_in(value) for bank in banks_in(answer))
 
 
 def unknown_banks(draft: Draft) -> Iterator[Finding]:

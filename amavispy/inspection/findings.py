@@ -45,6 +45,8 @@ class Findings:
 
     def scan(self, spec: ScannerSpec) -> VirusScan:
         """All of it, in the name of this scanner."""
+        if not (self._names or self.error or self._unchecked or self._is_inconclusive):
+            return VirusScan(spec.name, on_failure=spec.on_failure)
         names = tuple(self._names)
         return VirusScan(
             spec.name,

@@ -20,6 +20,7 @@ from amavispy.mail.next_hop import NextHop
 from amavispy.policy.bank import Banks, PolicyBank, changes, client_matches
 from amavispy.policy.blocklist import Blocklist, Blocklisted
 from amavispy.policy.directory import OF_OTHERS, OF_SENDERS, Field
+from amavispy.policy.inquiry import Inquiry
 from amavispy.policy.lookup import AccessList, Constant, Hash, IpTable, LookupList, RegexpList
 from amavispy.policy.recipient import address_for
 from amavispy.policy.settings import BannedRule, ClientRule, ScannerSpec, Settings
@@ -193,6 +194,10 @@ def written(value: Any, name: str = "") -> Any:
             return {"zones": list(value.zones), "expected": list(value.expected)}
         case ScannerSpec():
             return _scanner(value)
+        case Inquiry():
+            return {
+                m.name: written(getattr(value, m.name)) for m in fields(value) if getattr(value, m.name) != m.default
+            }
         case tuple() if len(value) == 1 and isinstance(value[0], NextHop):
             return str(value[0])
         case tuple() | list():
@@ -211,7 +216,10 @@ def _scanner(spec: ScannerSpec) -> dict[str, Any]:
     shown = {name: written(getattr(spec, name), name) for name in told}
     if spec.statuses:
         shown["statuses"] = {str(status): score for status, score in spec.statuses}
-    return shown | ({"password": "..."} if spec.password else {})
+    inquiry: dict[str, Any] = shown.pop("inquiry", {})
+    if others := inquiry.pop("fallbacks", ()):
+        shown["address"] = [spec.address, *others]
+    return {**shown, **inquiry} | ({"password": "..."} if spec.password else {})
 
 
 def _table(table: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from amavispy.mail.address import Address
 from amavispy.mail.verdict import SpamScan, VirusScan
@@ -58,9 +59,14 @@ def _scores(names: Sequence[str], scores: LookupList) -> dict[str, float] | None
 
 
 def banks_of(names: Iterable[str], banks: LookupList) -> tuple[str, ...]:
-    """Names of policy banks, single or in comma lists, for these viruses; True stands for the bank VIRUS."""
+    """Names of policy banks for these viruses, in order, each once."""
     if not banks:
         return ()
-    answers = [banks.find(Address.of(name)) for name in names]
-    found = [_BANK if answer in (True, "1") else str(answer) for answer in answers if is_true(answer)]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(bank for name in names for bank in banks_in(banks.find(Address.of(name)))))
+
+
+def banks_in(answer: Any) -> list[str]:
+    """The names in one answer: a comma list, none for a false one; True stands for the bank VIRUS."""
+    if not is_true(answer):
+        return []
+    return [_BANK] if answer in (True, "1") else [bank.strip() for bank in str(answer).split(",") if bank.strip()]

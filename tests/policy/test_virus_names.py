@@ -87,9 +87,9 @@ def test_by_default_phishing_counts_a_little_and_malware_is_malware(name: str, i
     [
         ((), ("A",), ()),
         (
-            (RegexpList((("^Worm", "QUIET,STRICT"), ("^Phish", True))),),
+            (RegexpList((("^Worm", " QUIET, STRICT,"), ("^Phish", True))),),
             ("Phish.A", "Worm.A"),
-            ("VIRUS", "QUIET,STRICT"),
+            ("VIRUS", "QUIET", "STRICT"),
         ),
         ((RegexpList((("^Worm", False), (".", "ANY"))),), ("Worm.A",), ()),
         ((Hash({"Worm.A": "QUIET"}),), ("Worm.A", "Worm.A"), ("QUIET",)),

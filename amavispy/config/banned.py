@@ -18,6 +18,7 @@ from typing import Any
 from amavispy.config.kinds import BadValue, Context, Kind, each, show, text_of
 from amavispy.config.lookups import ValueKind, lookup_list
 from amavispy.config.structures import banned_rules_kind
+from amavispy.policy.directory import TEXT
 from amavispy.policy.settings import BannedRule
 
 _RULES = banned_rules_kind()
@@ -29,7 +30,9 @@ def banned_rule_lists_kind() -> Kind:
 
 
 def banned_filename_maps_kind() -> Kind:
-    return lookup_list(ValueKind('names of banned_rules, or ["NAME", [rule, ...]]', _answer, lambda text: text))
+    return lookup_list(
+        ValueKind('names of banned_rules, or ["NAME", [rule, ...]]', _answer, lambda text: text, column=TEXT)
+    )
 
 
 def _rule_lists(value: Any, context: Context) -> dict[str, tuple[BannedRule, ...]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from amavispy.config import bank_checks, socket_checks
+from amavispy.config import bank_checks, socket_checks, table_checks
 from amavispy.config.conversion import Draft
 from amavispy.config.findings import Finding, fault, warning
 
@@ -70,7 +70,8 @@ def identity(draft: Draft) -> Iterator[Finding]:
     if draft.base.myhostname == "localhost":
         problem = "replies, bounces and the log call this host localhost"
         yield warning(("myhostname",), problem, 'set it to this host\'s name: "mail.example.com"')
-    if not draft.base.local_domains_maps:
+    implied = draft.server.lookup_maps_imply_sql_and_ldap and (draft.server.lookup_sql_dsn or draft.base.enable_ldap)
+    if not draft.base.local_domains_maps and not implied:
         problem = "no recipient is local, so nobody gets spam marks or notices"
         yield warning(("local_domains_maps",), problem, 'set it to your domains: [[".example.com"]]')
 
@@ -89,6 +90,7 @@ def daemon_is_root(draft: Draft) -> Iterator[Finding]:
 
 
 _SOCKETS = frozenset(("listen_sockets", "inet_socket_bind", "interface_policy", "protocol"))
+_DATABASES = frozenset(("lookup_sql_dsn", "lookup_redis_dsn", "default_ldap", "enable_ldap"))
 _BANKS = frozenset(("interface_policy", "client_ipaddr_policy"))
 
 _CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
@@ -117,6 +119,10 @@ _CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (bank_checks.unknown_banned_rules, frozenset(("banned_rules", "banned_filename_maps"))),
     (bank_checks.quarantine_without_database, frozenset(("storage_sql_dsn",))),
     (bank_checks.events_without_redis, frozenset(("storage_redis_dsn",))),
+    (table_checks.tables_without_database, _DATABASES),
+    (table_checks.unknown_columns, _DATABASES | {"sql_clause"}),
+    (table_checks.ldap_without_base, frozenset(("default_ldap", "enable_ldap"))),
+    (table_checks.missing_modules, _DATABASES),
     (bank_checks.tables_never_asked, frozenset()),
     (bank_checks.networks_in_vain, frozenset(("client_ipaddr_policy",))),
     (bank_checks.rules_in_vain, frozenset(("client_ipaddr_policy",))),

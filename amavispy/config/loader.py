@@ -15,6 +15,7 @@ from dataclasses import replace
 from amavispy.config.checks import findings
 from amavispy.config.conversion import Draft, convert
 from amavispy.config.faults import ConfigError, Fault
+from amavispy.config.implied import with_base_clauses, with_implied_tables
 from amavispy.config.kinds import BadValue
 from amavispy.config.merge import Merged
 from amavispy.config.model import Config
@@ -43,9 +44,11 @@ def load_config(sources: Sources) -> Config:
 
 
 def _config(draft: Draft, warnings: list[Fault], files: list[str]) -> Config:
-    named = {name: NamedBank(name, overrides) for name, overrides in draft.overrides.items()}
+    overrides = with_base_clauses(draft.base, draft.overrides)
+    named = {name: NamedBank(name, changes) for name, changes in overrides.items()}
+    base = with_implied_tables(draft.base, draft.server, overrides)
     origins = draft.merged.places(BANK_SETTINGS)
-    banks = Banks(draft.base, named, draft.server.interface_policy, origins)
+    banks = Banks(base, named, draft.server.interface_policy, origins)
     return Config(draft.server, banks, tuple(warnings), tuple(files))
 
 

@@ -1,14 +1,17 @@
 """Lookups - lookup lists and network lists as a file writes them, and the table files they read at load.
 
 A lookup list is a constant, or a list of tables in order: a constant; `{ key = value }`; `["..."]` an access list;
-`{ regexp = [["pattern", value], ...] }`; `{ file = "/path", kind = "hash" | "array" | "regexp" }`. What a value may be
-depends on the setting. A network list is a list of addresses and networks; `"$mynetworks"` stands for another network
-setting, `{ file = "/path", kind = "cidr" }` for the entries of a file.
+`{ regexp = [["pattern", value], ...] }`; `{ file = "/path", kind = "hash" | "array" | "regexp" }`; a column of a
+database, `{ sql = "spam_lover" }`, `{ ldap = "amavisSpamLover" }`, `{ redis = "spam_lover" }`; domains in a blocklist,
+`{ dnsxl = "dbl.example.org", expected = ["127.0.1.2"] }`. What a value may be depends on the setting.
+
+A network list is a list of addresses and networks; `"$mynetworks"` stands for another network setting,
+`{ file = "/path", kind = "cidr" }` for the entries of a file.
 
 A hash file has lines `key value`, the value is `true` when left out; an array file one entry a line; a regexp file
 lines `/pattern/ value`; a cidr file one network a line. `#` starts a comment line.
 
-**Failures:** BadValue, also for tables whose capability does not exist yet (sql, ldap, redis, dnsxl).
+**Failures:** BadValue.
 """
 
 from __future__ import annotations
@@ -20,10 +23,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from amavispy.config.databases import blocklist
+from amavispy.config.implied import field_of
 from amavispy.config.kinds import BadValue, Context, Kind, Problem, boolean, each, number_of, octets_of, show, text_of
+from amavispy.policy import directory
+from amavispy.policy.blocklist import Blocklisted
 from amavispy.policy.lookup import AccessList, Constant, Hash, IpTable, LookupList, RegexpList, Table
 
-_LATER = ("sql", "ldap", "redis", "dnsxl")
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _FILE_KINDS = ("hash", "array", "regexp")
 _REGEXP_LINE = re.compile(r"/(?P<pattern>.*)/(?:\s+(?P<value>.*))?")
 _ENTRY = re.compile(r"!*(?:\.|\.?[^\s@!.][^\s@]*|[^\s@!](?:[^@]*[^\s@])?@[^\s@]*|\"[^\"]*\"@[^\s@]+)")
@@ -32,12 +39,16 @@ _KEY_LIMIT = 320
 
 @dataclass(frozen=True, slots=True)
 class ValueKind:
-    """What the tables of a setting answer. `convert` reads a value of TOML, `parse` one of a table file's texts."""
+    """What the tables of a setting answer. `convert` reads a value of TOML, `parse` one of a table file's texts.
+
+    `column`: the kind of a database's column that may answer (`policy.directory`), "" where no database can.
+    """
 
     form: str
     convert: Callable[[Any, Context], Any]
     parse: Callable[[str], Any]
     is_truth: bool = False
+    column: str = ""
 
 
 def _parse_truth(text: str) -> Any:
@@ -52,12 +63,15 @@ def _parse_number(text: str) -> Any:
         return text
 
 
-TRUTH = ValueKind("true or false", boolean, _parse_truth, is_truth=True)
-SCORE = ValueKind("number", lambda value, _: number_of(value, -1e6, 1e6), _parse_number)
+TRUTH = ValueKind("true or false", boolean, _parse_truth, is_truth=True, column=directory.TRUTH)
+SCORE = ValueKind("number", lambda value, _: number_of(value, -1e6, 1e6), _parse_number, column=directory.NUMBER)
 SIZE = ValueKind(
-    'octets or "10MB"', lambda value, _: octets_of(value, 0, 1 << 50), lambda t: int(t) if t.isdigit() else t
+    'octets or "10MB"',
+    lambda value, _: octets_of(value, 0, 1 << 50),
+    lambda t: int(t) if t.isdigit() else t,
+    column=directory.NUMBER,
 )
-TEXT = ValueKind("text", text_of, lambda text: text)
+TEXT = ValueKind("text", text_of, lambda text: text, column=directory.TEXT)
 
 
 def _score_or_false(value: Any, _context: Context) -> Any:
@@ -125,11 +139,12 @@ def _entry(text: str) -> str:
 
 
 def _table_of_keys(value: dict[str, Any], values: ValueKind, context: Context) -> Table:
-    for later in _LATER:
-        if later in value:
-            raise BadValue(
-                f"{later} tables are not available in this version", "expected a hash, a list, regexp or file"
-            )
+    for source in directory.SOURCES:
+        if source in value:
+            _alone(value, (source,))
+            return _column(source, value[source], values)
+    if "dnsxl" in value:
+        return _blocklisted(value, values, context)
     if "regexp" in value:
         _alone(value, ("regexp",))
         (found,) = each([("regexp", value["regexp"])], lambda rules: _regexps(rules, values, context))
@@ -138,6 +153,21 @@ def _table_of_keys(value: dict[str, Any], values: ValueKind, context: Context) -
         _alone(value, ("file", "kind"))
         return _file(value, values, context)
     return _hash({context.expand(key): entry for key, entry in value.items()}, lambda v: values.convert(v, context))
+
+
+def _column(source: str, name: Any, values: ValueKind) -> Table:
+    if not values.column:
+        raise BadValue(f"a table of {source} cannot answer here", f"this setting needs {values.form}: write it here")
+    if not isinstance(name, str) or not _COLUMN.fullmatch(name):
+        raise BadValue(f"{show(name)} is not the name of a column", f'expected {{ {source} = "NAME" }}')
+    return field_of(source, name, values.column)
+
+
+def _blocklisted(value: dict[str, Any], values: ValueKind, context: Context) -> Table:
+    _alone(value, ("dnsxl", "expected"))
+    if values.column != directory.TRUTH:
+        raise BadValue("a blocklist answers only yes or nothing", f"this setting needs {values.form}")
+    return Blocklisted(blocklist(value["dnsxl"], value.get("expected"), context))
 
 
 def _alone(value: dict[str, Any], allowed: tuple[str, ...]) -> None:

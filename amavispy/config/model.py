@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from amavispy.config.faults import Fault
 from amavispy.policy.bank import Banks
+from amavispy.tables.ldap_settings import NO_LDAP, LdapSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -94,6 +95,18 @@ class ServerSettings:
     # by category; what is older, or beyond so many octets, is removed by `amavispy quarantine expire`
     quarantine_lifetimes: Mapping[str, float] = field(default_factory=dict)
     quarantine_size_limits: Mapping[str, int] = field(default_factory=dict)
+    # lookups in databases; times in seconds
+    lookup_sql_dsn: tuple[str, ...] = ()
+    sql_allow_8bit_address: bool = False
+    sql_lookups_no_at_means_domain: bool = False
+    default_ldap: LdapSettings = NO_LDAP
+    ldap_lookups_no_at_means_domain: bool = False
+    lookup_redis_dsn: tuple[str, ...] = ()
+    lookup_redis_prefix: str = "lookup:"
+    lookup_maps_imply_sql_and_ldap: bool = True
+    lookup_timeout: float = 10.0
+    trim_trailing_space_in_lookup_result_fields: bool = False
+    dnsxl_nameservers: tuple[tuple[str, int], ...] = ()
     # limits of decoding
     spool_threshold: int = MIB
     maxlevels: int = 14

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amavispy.config.banned import banned_filename_maps_kind, banned_rule_lists_kind
+from amavispy.config.databases import ldap_kind, nameservers_kind, sql_clause_kind
 from amavispy.config.kinds import (
     Kind,
     boolean_kind,
@@ -183,6 +184,30 @@ SERVER: tuple[Group, ...] = (
         Setting("quarantine_size_limits", sizes_kind(), {},
                 "Octets that all kept mail of a category may have; expire removes the oldest beyond."),
     )),
+    Group("Lookups in databases", False, (
+        Setting("lookup_sql_dsn", sql_kind(), [],
+                "Database with amavis' tables users, policy, wblist and mailaddr; of several the first that answers."),
+        Setting("sql_allow_8bit_address", _TRUTH, False,
+                "The columns email are VARBINARY or bytea: addresses are octets. Otherwise what is not ASCII is ?."),
+        Setting("sql_lookups_no_at_means_domain", _TRUTH, False,
+                "Keys in SQL are written as in hash tables: user@, example.com, .example.com, and a dot."),
+        Setting("default_ldap", ldap_kind(), {},
+                "LDAP server with amavis' schema, for enable_ldap: hosts, login, base and filter of the search."),
+        Setting("ldap_lookups_no_at_means_domain", _TRUTH, False,
+                "Keys in LDAP are written as in hash tables: user@, example.com, .example.com, and a dot."),
+        Setting("lookup_redis_dsn", redis_kind(), [],
+                "Redis server for tables { redis = \"spam_lover\" }; of several the first that answers."),
+        Setting("lookup_redis_prefix", text("text", r"[!-~]{0,60}", "at most 60 printable characters"), "lookup:",
+                "What the names of Redis' hashes begin with; a key such as user@example.com follows."),
+        Setting("lookup_maps_imply_sql_and_ldap", _TRUTH, True,
+                "Put the columns of SQL and the attributes of LDAP before the lookup lists they belong to."),
+        Setting("lookup_timeout", duration(0.1, 600), 10,
+                "Time a database may take to connect and to answer; then the next is asked, or the mail is deferred."),
+        Setting("trim_trailing_space_in_lookup_result_fields", _TRUTH, False,
+                "Remove blanks at the end of texts that databases answer with."),
+        Setting("dnsxl_nameservers", nameservers_kind(), [],
+                "Name servers asked for blocklists; none are the system's."),
+    )),
     Group("Limits of decoding", False, (
         Setting("spool_threshold", size(4096, 1 << 32), "1MiB",
                 "Mail up to this size stays in memory, larger mail goes to a spool file."),
@@ -267,6 +292,9 @@ BANK: tuple[Group, ...] = (
         Setting("recipient_delimiter", text("characters", _DELIMITERS, 'characters such as "+", or ""'), "",
                 "Characters that start an address extension, each by itself: user+extension@domain."),
         Setting("message_size_limit_maps", lookup_list(SIZE), [], "Largest message by recipient; 0 is no limit."),
+        Setting("sql_clause", sql_clause_kind(), {},
+                "SQL of your own for sel_policy and sel_wblist; \"\" asks nothing."),
+        Setting("enable_ldap", _TRUTH, False, "Ask the LDAP server of default_ldap."),
     )),
     Group("What is checked", True, (
         Setting("bypass_decode_parts", _TRUTH, False, "Do not decode mail into its parts."),

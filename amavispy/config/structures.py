@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from amavispy.config import inquiries
+from amavispy.config.databases import blocklist
 from amavispy.config.kinds import (
     BadValue,
     Context,
@@ -26,6 +27,7 @@ from amavispy.config.kinds import (
 from amavispy.config.lookups import networks, pattern_and_value
 from amavispy.config.sockets import bank_names, host
 from amavispy.mail.verdict import OnFailure
+from amavispy.policy.lookup import IpTable
 from amavispy.policy.settings import BannedRule, ClientRule, ScannerSpec
 
 _ON_FAILURE = {"tempfail": OnFailure.TEMPFAIL, "unchecked": OnFailure.UNCHECKED, "pass": OnFailure.PASS}
@@ -186,8 +188,23 @@ def _client_rules(value: Any, context: Context) -> tuple[ClientRule, ...]:
         "networks": lambda v: networks(v, context),
         "banks": lambda v: bank_names(v, context),
         "also": boolean,
+        "dnsxl": lambda v: blocklist(v, None, context),
+        "expected": lambda v: v,
     }
-    return tuple(each(enumerate(value), lambda rule: ClientRule(**members(rule, converters, ("networks", "banks")))))
+    return tuple(
+        each(enumerate(value), lambda rule: _client_rule(members(rule, converters, ("banks",)), rule, context))
+    )
+
+
+def _client_rule(found: dict[str, Any], rule: Any, context: Context) -> ClientRule:
+    """Networks, a blocklist, or both; the blocklist again with the answers expected of it."""
+    if "networks" not in found and "dnsxl" not in found:
+        raise BadValue("networks is missing", "this table needs it, or dnsxl")
+    if "dnsxl" not in found and "expected" in found:
+        raise BadValue("expected is of no use without dnsxl", "name the zone of a blocklist")
+    if found.pop("expected", None) is not None:
+        found["dnsxl"] = blocklist(rule["dnsxl"], rule["expected"], context)
+    return ClientRule(**{"networks": IpTable.of(()), **found})
 
 
 def _banned_rules(value: Any, _context: Context) -> tuple[BannedRule, ...]:
@@ -205,7 +222,7 @@ def _banned_value(value: Any) -> str | bool:
 
 
 def client_rules_kind() -> Kind:
-    return Kind("tables: networks, banks, also", _client_rules, appends=True)
+    return Kind("tables: networks, banks, also, dnsxl, expected", _client_rules, appends=True)
 
 
 def banned_rules_kind() -> Kind:

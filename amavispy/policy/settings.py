@@ -107,6 +107,9 @@ class Settings:
     localpart_is_case_sensitive: bool = False
     recipient_delimiter: str = ""
     message_size_limit_maps: LookupList = _NOBODY
+    # databases; sql_clause: only what differs from amavis' own
+    sql_clause: Mapping[str, str] = field(default_factory=dict)
+    enable_ldap: bool = False
     # what is checked
     bypass_decode_parts: bool = False
     bypass_virus_checks_maps: LookupList = _NOBODY

@@ -74,8 +74,10 @@ class PartFiles:
         self._has_files = False
 
     def _make_directory(self) -> None:
-        if self._owner == os.getpid() and os.path.isdir(self._directory):
-            return
+        if self._owner == os.getpid():
+            if os.path.isdir(self._directory):
+                return
+            os.close(self._lock)
         _remove_abandoned(self._tempbase)
         while True:
             directory = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self._tempbase)

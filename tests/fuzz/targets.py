@@ -111,7 +111,7 @@ def headers(data: bytes) -> None:
     assert b"".join(field.octets for field in parsed.fields) == data[: parsed.size]
     for defect in check_header(parsed, _HEADER_TESTS, smtputf8=False):
         assert 0 <= defect.minor <= 8
-        assert not any(ord(character) < 32 for character in defect.text), defect
+        assert not any(ord(character) < 32 and character != "\t" for character in defect.text), defect
 
 
 def mime(data: bytes) -> None:

@@ -79,6 +79,8 @@ def unpack_pdf(packed: Packed, budget: Budget) -> Iterator[Found | Remark]:
     types = [name for name, is_there in document.signs.items() if is_there]
     if types:
         yield Remark(types=tuple(types), text="active content")
+    if document.is_cut:
+        yield Remark("U", text="object streams too large to be looked at")
     for each in document.objects:
         if each.stream and (each.number in document.files or _EMBEDDED.search(each.head)):
             yield Found(unique(*document.files.get(each.number, ())), document.content(each, is_file=True))
@@ -107,6 +109,7 @@ class _Document:
     scripts: set[int] = field(default_factory=set)
     signs: dict[str, bool] = field(default_factory=lambda: {"pdf-js": False, "pdf-launch": False})
     crypt: Decryption | None = None
+    is_cut: bool = False
 
     def read(self) -> None:
         octets = self.packed.searchable()
@@ -115,8 +118,9 @@ class _Document:
         text = 0
         for each in self.objects:
             self._look(each.head, each)
-            if each.stream and _OBJECT_STREAMS.search(each.head) and text < _ALL_TEXT:
-                for piece in self._object_stream(each):
+            if each.stream and _OBJECT_STREAMS.search(each.head):
+                self.is_cut |= text >= _ALL_TEXT
+                for piece in self._object_stream(each) if text < _ALL_TEXT else ():
                     text += len(piece)
                     self._look(_unescaped(piece), None)
             self.budget.check_time()
@@ -136,6 +140,7 @@ class _Document:
             for chunk in self.content(each):
                 content += chunk
                 if len(content) > _OBJECT_STREAM:
+                    self.is_cut = True
                     break
         except Damaged:
             pass

@@ -50,7 +50,7 @@ _NO_PROCESS = Reply(451, "4.3.2", "Error: cannot start a decoder")
 
 
 class Sandbox:
-    """One kind of child. `table` is what it can unpack, `confine` what it does to itself first."""
+    """One kind of child. `table` is what it can unpack, `confine` what it does to itself first; `pid` 0: none runs."""
 
     def __init__(
         self, start: Start, table: Mapping[str, Way], confine: Callable[[], None], title: str = "decoder"
@@ -59,7 +59,7 @@ class Sandbox:
         self._start = start
         self._confine = confine
         self._title = title
-        self._pid = 0
+        self.pid = 0
         self._sock: socket.socket | None = None
         self._errands = 0
         self._is_talking = False
@@ -100,8 +100,8 @@ class Sandbox:
         """End the child, if there is one; answers how it ended."""
         if self._sock:
             self._sock.close()
-        how, pid = "", self._pid
-        self._pid, self._sock, self._errands, self._is_talking = 0, None, 0, False
+        how, pid = "", self.pid
+        self.pid, self._sock, self._errands, self._is_talking = 0, None, 0, False
         if pid:
             how = _reap(pid)
             _log.info("%s [%d] %s", self._title, pid, how)
@@ -122,7 +122,7 @@ class Sandbox:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         parent, table = os.getpid(), self.table
         try:
-            self._pid = self._start(
+            self.pid = self._start(
                 lambda: sandbox_child.main(theirs, parent, table, self._confine, self._title),
             )
         except OSError as error:
@@ -131,7 +131,7 @@ class Sandbox:
         finally:
             theirs.close()
         self._sock = ours
-        _log.debug("%s [%d] started", self._title, self._pid)
+        _log.debug("%s [%d] started", self._title, self.pid)
         return ours
 
     def _send(self, sock: socket.socket, kind: str, packed: Packed, budget: Budget) -> None:

@@ -87,7 +87,7 @@ def field_of(extra: bytes, wanted: int) -> bytes:
 def central(octets: Searchable, budget: Budget) -> list[Entry]:
     """The members that the central directories list, each once: of the last end record first."""
     found: dict[tuple[int, bytes, int], Entry] = {}
-    at = len(octets)
+    at, listed = len(octets), 0
     for _ in range(_ENDS):
         at = octets.rfind(b"PK\x05\x06", 0, at)
         if at < 0:
@@ -98,7 +98,8 @@ def central(octets: Searchable, budget: Budget) -> list[Entry]:
         for start, base in sorted(_starts(octets, at)):
             for entry in _entries(octets, start, base):
                 found.setdefault((entry.offset, entry.name, entry.size), entry)
-                budget.foresee_files(len(found))
+                listed += 1
+                budget.foresee_files(listed)
     return list(found.values())
 
 

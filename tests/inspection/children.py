@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from amavispy.inspection.archives import UNPACKERS
@@ -42,6 +43,12 @@ class Children:
 
     def unpacked(self, octets: bytes, name: str = "attached.bin", **options: Any) -> Decoded:
         return self.decode(build.attachment(octets, name), **options)
+
+    def peak(self) -> int:
+        """The most memory that one of the children has had so far, in MiB."""
+        pids = [child.pid for child in (self.decoder_child, self.tool_child) if child.pid]
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        return max((int(text.split("VmHWM:")[1].split()[0]) >> 10 for text in texts), default=0)
 
     def end(self) -> None:
         self.decoder_child.end()

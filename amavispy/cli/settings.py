@@ -19,8 +19,8 @@ Printed by `amavispy settings`; edit `amavispy/config/schema.py` instead of this
 
 The configuration is TOML: `/etc/amavispy/amavispy.toml`, then `conf.d/*.toml` beside it in the order of their names.
 What comes later wins; policy banks and `interface_policy` merge key by key; the lists of tables `av_scanners`,
-`spam_scanners` and `client_ipaddr_policy` grow, and an empty list empties them. `amavispy check` names every fault with
-file and line.
+`av_scanners_backup`, `spam_scanners` and `client_ipaddr_policy` grow, and an empty list empties them. `amavispy check`
+names every fault with file and line.
 
 Texts may hold variables: `$MYHOME`, `$myhostname` or any other setting that is a text, by its name, whatever the case.
 `$$` before a letter is a dollar sign. Regular expressions hold no variables.

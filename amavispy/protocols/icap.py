@@ -58,7 +58,7 @@ class Options(NamedTuple):
 class IcapSession:
     """Both directions of one connection."""
 
-    __slots__ = ("_body", "_options", "_output", "_reader", "_rest", "_sample", "_service", "is_spent")
+    __slots__ = ("_options", "_output", "_reader", "_rest", "_sample", "_service", "is_spent")
 
     def __init__(self, service: IcapService) -> None:
         self._service = service

@@ -46,6 +46,7 @@ from amavispy.journal.transports import FileTransport, StderrTransport, SyslogTr
 from amavispy.mail.ids import IdIssuer
 from amavispy.pipeline import Pipeline
 from amavispy.policy.banned_defaults import DEFAULT_BANNED_FILENAME_RE
+from amavispy.policy.directory import has_blocklists
 from amavispy.policy.settings import ScannerSpec, Settings
 from amavispy.server.ampdp_session import AmpdpSession
 from amavispy.server.children import fork
@@ -53,6 +54,8 @@ from amavispy.server.plan import Plan
 from amavispy.server.profiles import Profiles
 from amavispy.server.session import Services, Sessions
 from amavispy.server.smtp_session import SmtpSession
+from amavispy.tables.directory import Databases, Resolver, Source
+from amavispy.tables.failover import Failover
 
 _KEY_OCTETS = 32
 
@@ -64,6 +67,7 @@ def make_plan(sources: Sources, *, debug: bool = False) -> Plan:
     journal = Journal(_log_transport(config, debug), config.banks.base.settings)
     journal.install()
     server = config.server
+    config.banks.directory = _directory(config)
     transport = SmtpTransport(bind_address=server.local_client_bind_address, caches=server.smtp_connection_cache_enable)
     sessions = _sessions(config, journal, transport)
     return Plan(server, config.banks, sessions, journal.reopen, transport.close_idle)
@@ -116,7 +120,9 @@ def _sessions(config: Config, journal: Journal, transport: SmtpTransport) -> Ses
     services = Services(
         server=server,
         banks=config.banks,
-        pipeline=Pipeline(_inspector(config), quarantine, Notifier(transport), journal, config.banks),
+        pipeline=Pipeline(
+            _inspector(config), quarantine, Notifier(transport), journal, config.banks, config.banks.directory
+        ),
         forward_each=Forward(transport, splits=True),
         forward_all=Forward(transport),
         hand_back=HandBack(),
@@ -127,6 +133,62 @@ def _sessions(config: Config, journal: Journal, transport: SmtpTransport) -> Ses
         tls=_tls_context(server),
     )
     return Sessions(services, {"SMTP": SmtpSession, "AM.PDP": AmpdpSession})
+
+
+def _directory(config: Config) -> Databases | None:
+    """The databases that lookup lists ask, None when there are none. Their modules are imported only when needed."""
+    server = config.server
+    settings = list(_all_settings(config))
+    sources: dict[str, Source] = {}
+    resolver: Resolver | None = None
+    if server.lookup_sql_dsn:
+        sources["sql"] = _sql_source(server)
+    if any(each.enable_ldap for each in settings):
+        sources["ldap"] = _ldap_source(server)
+    if server.lookup_redis_dsn:
+        sources["redis"] = _redis_source(server)
+    if any(has_blocklists(each) for each in settings):
+        from amavispy.tables.dnsxl import BlocklistResolver
+
+        resolver = BlocklistResolver(server.dnsxl_nameservers)
+    return Databases(sources, resolver) if sources or resolver else None
+
+
+def _sql_source(server: ServerSettings) -> Source:
+    from amavispy.tables.sql import SqlOptions, SqlSource
+    from amavispy.tables.sql_server import SqlServer
+
+    try:
+        servers = [SqlServer(dsn, server.lookup_timeout) for dsn in server.lookup_sql_dsn]
+    except ValueError as error:
+        raise _unusable("lookup_sql_dsn", str(error), "a database that can be used") from error
+    options = SqlOptions(
+        server.sql_allow_8bit_address,
+        server.sql_lookups_no_at_means_domain,
+        server.trim_trailing_space_in_lookup_result_fields,
+    )
+    return SqlSource(Failover("lookup_sql", servers), options)
+
+
+def _ldap_source(server: ServerSettings) -> Source:
+    from amavispy.tables.ldap import LdapServer, LdapSource
+
+    ldap = server.default_ldap
+    servers = [LdapServer(host, ldap, server.lookup_timeout) for host in ldap.hostname]
+    return LdapSource(
+        Failover("lookup_ldap", servers),
+        ldap,
+        no_at_means_domain=server.ldap_lookups_no_at_means_domain,
+        trims=server.trim_trailing_space_in_lookup_result_fields,
+    )
+
+
+def _redis_source(server: ServerSettings) -> Source:
+    from amavispy.tables.redis import RedisServer, RedisSource
+
+    servers = [RedisServer(dsn, server.lookup_timeout) for dsn in server.lookup_redis_dsn]
+    trims = server.trim_trailing_space_in_lookup_result_fields
+    return RedisSource(Failover("lookup_redis", servers), server.lookup_redis_prefix, trims=trims)
 
 
 def _inspector(config: Config) -> Inspector:

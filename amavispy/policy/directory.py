@@ -162,6 +162,13 @@ def wanted(settings: Settings) -> Wanted:
     return Wanted(_sources(recipients), _sources(senders), _blocklists(recipients), _blocklists(senders))
 
 
+def has_blocklists(settings: Settings) -> bool:
+    """Whether anything in the settings is asked by DNS."""
+    needed = wanted(settings)
+    by_client = any(rule.dnsxl is not None for rule in settings.client_ipaddr_policy)
+    return by_client or bool(needed.recipients_blocklists or needed.senders_blocklists)
+
+
 def lookup_lists(settings: Settings) -> Iterator[tuple[str, LookupList]]:
     """Every setting that is a lookup list, with its name."""
     for setting in fields(settings):

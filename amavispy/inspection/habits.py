@@ -16,6 +16,7 @@ CUTS_AT_NUL = 1 << 4  # as C strings end; most drop the NUL
 LOOSE_VALUES = 1 << 5  # parameters without semicolons, values in single quotes, unquoted values that end at a blank
 REJECTS_ODD_VALUES = 1 << 6  # a Content-Type that is not as in RFC 2045 5.1 is text/plain (5.2)
 DECODES_WORDS = 1 << 7  # RFC 2047 words in parameters, where they have no business
+KEEPS_ESCAPES = 1 << 15  # a backslash in quotes is a character: names with directories of Windows
 # How a header section is read
 STRICT_NAMES = 1 << 8  # "Content-Type :" is not Content-Type
 EARLY_BODY = 1 << 9  # the body begins at the first line that cannot be a field
@@ -25,8 +26,6 @@ CR_ENDS_LINES = 1 << 11  # a CR alone ends a line
 MATCHES_PREFIX = 1 << 12  # a line that begins with the delimiter is one (RFC 2046 5.1.1)
 OUTER_FIRST = 1 << 13  # of two containers with the same boundary the outer one gets the line
 GUESSES_BOUNDARY = 1 << 14  # without a boundary that occurs, the first line of "--something" is it
-
-ALL = (1 << 15) - 1
 
 
 def each(habits: int) -> list[int]:

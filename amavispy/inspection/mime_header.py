@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from amavispy.inspection.habits import (
     BLANK_LINE_ENDS,
@@ -42,6 +43,7 @@ from amavispy.inspection.transfer_encodings import IDENTITIES, KNOWN_ENCODINGS
 from amavispy.mail.verdict import Defect, DefectKind
 
 _FIELD_LIMIT = 50
+_NUL_LIMIT = 1000  # names with NULs in them
 _CONFLICTING = Defect(DefectKind.CONFLICTING_NAMES, is_ambiguous=True)
 _SEVERAL = Defect(DefectKind.SEVERAL_NAMES)
 _ENCODED = Defect(DefectKind.ENCODED_PARAMETER)
@@ -89,6 +91,11 @@ _NOTHING = Description()
 _Fields = list[tuple[bytes, bytes]]
 
 
+def _found(pattern: re.Pattern[bytes], header: bytes) -> _Fields:
+    """The first Content-* fields of a section, never half a million of them."""
+    return [(match[1], match[2]) for match in islice(pattern.finditer(b"\n" + header), _FIELD_LIMIT)]
+
+
 def is_proper_section(header: bytes) -> bool:
     """Is this a section that all readers divide into the same fields?"""
     return _PROPER.fullmatch(header) is not None
@@ -134,7 +141,7 @@ def describe(
     Not thorough: what other readers would understand is left out.
     """
     if is_proper_section:
-        fields = _FIELD.findall(b"\n" + header)
+        fields = _found(_FIELD, header)
         if not fields:
             return _NOTHING
         plain = _plainly(fields)
@@ -147,7 +154,7 @@ def describe(
 
 def _summary(header: bytes) -> Description:
     """An odd section when too much time went into such ones already; whoever sends hundreds is up to no good."""
-    fields = {name.lower(): value for name, value in _FIELD.findall(b"\n" + header)[:_FIELD_LIMIT]}
+    fields = {name.lower(): value for name, value in _found(_FIELD, header)}
     kind = Parameters.parse(fields.get(b"type", b""))
     disposition = Parameters.parse(fields.get(b"disposition", b""))
     encodings = tuple(encoding_forms(fields.get(b"transfer-encoding", b""))[:1])
@@ -244,7 +251,7 @@ class _Odd:
         self.is_part = is_part
         self.habits = habits
         self.defects: dict[Defect, None] = {}
-        fields = _FIELD.findall(b"\n" + header)[:_FIELD_LIMIT] if is_proper_section else self._loose_fields()
+        fields = _found(_FIELD, header) if is_proper_section else self._loose_fields()
         self.fields = [(name.lower(), value.strip()) for name, value in fields]
         self.kinds = _values(self.fields, b"type")
         self.dispositions = _values(self.fields, b"disposition")
@@ -254,10 +261,10 @@ class _Odd:
     def _loose_fields(self) -> _Fields:
         """The Content-* fields of a section that is not proper, and what is wrong with it."""
         header = self.header
-        strict = _FIELD.findall(b"\n" + header)[:_FIELD_LIMIT]
+        strict = _found(_FIELD, header)
         if b"\0" in header:
-            header = _NUL_IN_NAME.sub(lambda match: match[0].replace(b"\0", b""), header)
-        loose = _LOOSE_FIELD.findall(b"\n" + _FOLDED_START.sub(b"", header))[:_FIELD_LIMIT]
+            header = _NUL_IN_NAME.sub(lambda match: match[0].replace(b"\0", b""), header, _NUL_LIMIT)
+        loose = _found(_LOOSE_FIELD, _FOLDED_START.sub(b"", header))
         self._note_section(len(loose) > len(strict))
         return strict if self.habits & STRICT_NAMES else loose
 
@@ -314,7 +321,7 @@ class _Odd:
         return kind.main, boundary_of(kind, habits) if kind.main.startswith("multipart") else None
 
     def _strictly_named(self) -> list[bytes]:
-        return _values(_FIELD.findall(b"\n" + self.header)[:_FIELD_LIMIT], b"type")
+        return _values(_found(_FIELD, self.header), b"type")
 
     def _structural_habits(self, chosen: tuple[str, bytes | None]) -> int:
         """The habits that alone would make another container of it."""

@@ -21,6 +21,7 @@ from amavispy.inspection.habits import (
     DECODES_WORDS,
     EXTENDED_FIRST,
     KEEPS_COMMENTS,
+    KEEPS_ESCAPES,
     LAST_PARAMETER,
     LOOSE_VALUES,
 )
@@ -48,6 +49,7 @@ _LOOSE_PARAMETER = re.compile(
     rb"[;,\s]([A-Za-z][\w*.-]*)\s*=\s*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)\"?|'([^']*)'|([^\s;,\"']+))", re.S
 )
 _ESCAPE = re.compile(rb"\\(.)", re.S)
+_NOTHING = re.compile(rb"()(?!)")
 _COMMENT_OR_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\\.|[()]', re.S)
 _SECTION = re.compile(r"([^*]+)\*(\d{1,4})(\*?)")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -82,7 +84,8 @@ class Parameters:
         word = text(b"".join(main[1].split())).lower() if main else ""
         if b"=" not in value:
             return cls(word, ())
-        pairs = _loose_pairs(value) if habits & LOOSE_VALUES else _pairs(value)
+        escape = _NOTHING if habits & KEEPS_ESCAPES else _ESCAPE
+        pairs = _loose_pairs(value, escape) if habits & LOOSE_VALUES else _pairs(value, escape)
         return cls(word, tuple(islice(pairs, _PARAMETER_LIMIT)))
 
     def all(self, name: str) -> list[bytes]:
@@ -98,7 +101,12 @@ def value_habits(value: bytes) -> int:
     """The habits with which this value might be read otherwise."""
     if is_proper(value):
         return 0
-    return LOOSE_VALUES | (CUTS_AT_NUL if b"\0" in value else 0) | (KEEPS_COMMENTS if b"(" in value else 0)
+    return (
+        LOOSE_VALUES
+        | (CUTS_AT_NUL if b"\0" in value else 0)
+        | (KEEPS_COMMENTS if b"(" in value else 0)
+        | (KEEPS_ESCAPES if b"\\" in value else 0)
+    )
 
 
 def variants(value: bytes, habits: int) -> list[Parameters]:
@@ -138,17 +146,17 @@ def _without_comments(value: bytes) -> bytes:
     return b" ".join(kept)
 
 
-def _pairs(value: bytes) -> Iterator[tuple[str, bytes]]:
+def _pairs(value: bytes, escape: re.Pattern[bytes]) -> Iterator[tuple[str, bytes]]:
     for match in _PARAMETER.finditer(value):
         name, quoted, bare = text(match[1]).lower(), match[2], match[3]
-        yield name, _ESCAPE.sub(rb"\1", quoted) if quoted is not None else bare.strip()
+        yield name, escape.sub(rb"\1", quoted) if quoted is not None else bare.strip()
 
 
-def _loose_pairs(value: bytes) -> Iterator[tuple[str, bytes]]:
+def _loose_pairs(value: bytes, escape: re.Pattern[bytes]) -> Iterator[tuple[str, bytes]]:
     for match in _LOOSE_PARAMETER.finditer(value):
         quoted = match[2]
         bare = match[3] if match[3] is not None else match[4]
-        yield text(match[1]).lower(), _ESCAPE.sub(rb"\1", quoted) if quoted is not None else bare
+        yield text(match[1]).lower(), escape.sub(rb"\1", quoted) if quoted is not None else bare
 
 
 def text(octets: bytes) -> str:

@@ -13,7 +13,6 @@ bare CR ends a line sees other octets).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import islice
 
@@ -25,7 +24,6 @@ from amavispy.mail.verdict import Defect, DefectKind
 _READINGS = 32
 _OCTETS = 256 << 20  # to read in all, the first reading and one more excepted
 _ENTITIES = 10_000  # in all readings but the first
-_LINE_END = re.compile(rb"\r\n?")
 
 TOO_MANY = Defect(DefectKind.TOO_MANY_READINGS, is_ambiguous=True)
 
@@ -74,5 +72,5 @@ class _Lines:
         if not habits & CR_ENDS_LINES:
             return self.octets
         if self.broken is None:
-            self.broken = _LINE_END.sub(b"\n", self.octets[:])
+            self.broken = self.octets[:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return self.broken

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 _BEGIN = re.compile(rb"(?:\A|\n)begin(-base64)? +[0-7]{3,4} +([^\r\n]{1,250})\r?\n")
 _YENC_BEGIN = re.compile(rb"(?:\A|\n)=ybegin [^\r\n]*?name=([^\r\n]*)\r?\n(?:=ypart [^\r\n]*\r?\n)?")
-_YENC_END = re.compile(rb"\n=yend\b")
+_YENC_END = re.compile(rb"\n=y(?:end|begin)\b")
 _BINHEX = re.compile(rb"\(This file must be converted with BinHex[^\n]*\n\s*:([^:]{27,}):?")
 _ANY = re.compile(rb"(?:\A|\n)(?:begin(?:-base64)? +[0-7]{3}|=ybegin |\(This file must be converted with BinHex)")
 

@@ -14,6 +14,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from amavispy.inspection.text_encodings import decode_binhex_text, decode_yenc_text, uuencoded_files
 from amavispy.mail.verdict import Defect, DefectKind
@@ -28,6 +29,8 @@ _WORDS = re.compile(rb"[A-Za-z]+ [A-Za-z]+")
 _LONG_RUN = re.compile(rb"[A-Za-z0-9+/]{24}")
 _PAD = re.compile(rb"=[=\s]*")
 
+_TOO_MANY = Defect(DefectKind.TOO_MANY_READINGS, is_ambiguous=True)
+_ESCAPE_LIMIT = 50_000  # escapes that are none
 _RUN_LIMIT = 10_000  # paddings in the middle
 _LARGE = 16 << 20  # octets of which not more than two readings are kept
 
@@ -174,7 +177,7 @@ def _restarted(octets: bytes) -> bytes:
 def _contents(readings: Sequence[bytes], defect: Defect) -> Contents:
     usual, *others = dict.fromkeys(readings)
     if others[1:] and len(usual) > _LARGE:
-        return Contents(usual, tuple(others[:1]), (defect, Defect(DefectKind.TOO_MANY_READINGS, is_ambiguous=True)))
+        return Contents(usual, tuple(others[:1]), (defect, _TOO_MANY))
     return Contents(usual, tuple(others), (defect,))
 
 
@@ -197,6 +200,8 @@ def decode_quoted_printable(octets: bytes) -> bytes:
 def quoted_printable_readings(octets: bytes) -> Contents:
     if not _ODD_ESCAPE.search(octets):
         return Contents(binascii.a2b_qp(octets))
+    if next(islice(_ODD_ESCAPE.finditer(octets), _ESCAPE_LIMIT, None), None):
+        return Contents(binascii.a2b_qp(octets), (), (_TOO_MANY,))
     has_odd_breaks = bool(_BLANK_SOFT_BREAK.search(octets) or _CR_SOFT_BREAK.search(octets))
     # RFC 2045 6.7 (3): blanks may have been appended to a soft line break on the way.
     joined = _CR_SOFT_BREAK.sub(b"=\n", _BLANK_SOFT_BREAK.sub(b"=\n", octets))

@@ -199,7 +199,7 @@ def test_lines_that_end_in_lf_alone_are_split_too():
         ),
         ('Content-Type: a/b; name="\xe9.txt"', ("é.txt",)),
         ("Content-Disposition: attachment; filename=setup.exe junk", ("setup.exe junk", "setup.exe")),
-        ('Content-Disposition: attachment; filename="a\\"b.exe"', ('a"b.exe',)),
+        ('Content-Disposition: attachment; filename="a\\"b.exe"', ('a"b.exe', 'a\\"b.exe')),
         ('Content-Disposition: attachment; filename="unclosed.exe', ("unclosed.exe",)),
         ('Content-Disposition: attachment;\r\n\tfilename="fol\r\n ded.exe"', ("fol ded.exe",)),
         ("Content-Disposition: attachment; filename*=x-unknown''a%E9", ("aé",)),

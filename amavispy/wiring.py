@@ -19,16 +19,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from encodings.aliases import aliases
 from functools import partial
+from typing import TYPE_CHECKING
 
 from amavispy.config.faults import ConfigError, Fault
 from amavispy.config.loader import load_config
 from amavispy.config.model import Config, ServerSettings
 from amavispy.config.sources import Sources
 from amavispy.delivery.forward import Forward, HandBack
+from amavispy.delivery.index_database import IndexDatabase
 from amavispy.delivery.notify import Notifier
 from amavispy.delivery.quarantine import Quarantine
+from amavispy.delivery.quarantine_desk import Places, QuarantineDesk
+from amavispy.delivery.quarantine_index import QuarantineIndex
 from amavispy.delivery.quarantined import Vault
-from amavispy.delivery.release import Release
+from amavispy.delivery.release import Ledger, Release
 from amavispy.delivery.transports import SmtpTransport
 from amavispy.inspection.archives import UNPACKERS
 from amavispy.inspection.budget import Limits
@@ -42,6 +46,8 @@ from amavispy.inspection.sandbox import Sandbox
 from amavispy.inspection.scanning import Scanning
 from amavispy.inspection.unpacking import Unpacking, report
 from amavispy.journal import Journal
+from amavispy.journal.event_log import EventFile, EventLog, EventRedis, EventSyslog, Place
+from amavispy.journal.journal import Recorder
 from amavispy.journal.transports import FileTransport, StderrTransport, SyslogTransport, Transport
 from amavispy.mail.ids import IdIssuer
 from amavispy.pipeline import Pipeline
@@ -57,19 +63,25 @@ from amavispy.server.smtp_session import SmtpSession
 from amavispy.tables.directory import Databases, Resolver, Source
 from amavispy.tables.failover import Failover
 
+if TYPE_CHECKING:
+    from amavispy.delivery.quarantine_sql import SqlQuarantine
+    from amavispy.journal.database import Database
+
 _KEY_OCTETS = 32
+_DATAGRAM_OCTETS = 60_000  # a line of JSON must not be split
 
 
 def make_plan(sources: Sources, *, debug: bool = False) -> Plan:
     """Read the configuration and make everything that runs on it. `debug` logs to the terminal."""
     config = load_config(sources)
     _load_codecs()
-    journal = Journal(_log_transport(config, debug), config.banks.base.settings)
-    journal.install()
     server = config.server
+    storage, ids = _storage(config), IdIssuer(_release_key(server.release_key_file))
+    journal = Journal(_log_transport(config, debug), config.banks.base.settings, _recorders(config, storage, ids))
+    journal.install()
     config.banks.directory = _directory(config)
     transport = SmtpTransport(bind_address=server.local_client_bind_address, caches=server.smtp_connection_cache_enable)
-    sessions = _sessions(config, journal, transport)
+    sessions = _sessions(config, journal, transport, storage, ids)
     return Plan(server, config.banks, sessions, journal.reopen, transport.close_idle)
 
 
@@ -113,10 +125,100 @@ def _load_codecs() -> None:
             codecs.lookup(name)
 
 
-def _sessions(config: Config, journal: Journal, transport: SmtpTransport) -> Sessions:
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What keeps mail and records beyond files; what is not configured is None. Connected to when first used."""
+
+    database: Database | None
+    store: SqlQuarantine | None
+    index: QuarantineIndex | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The quarantine for people, without a daemon."""
+
+    config: Config
+    desk: QuarantineDesk
+
+
+def make_keeping(sources: Sources) -> Keeping:
+    """The quarantine of these sources. Raises ConfigError, also when there is no index."""
+    config = load_config(sources)
+    _load_codecs()
     server = config.server
-    ids = IdIssuer(_release_key(server.release_key_file))
-    quarantine = Quarantine(server.quarantinedir, server.quarantine_subdir_levels, transport)
+    storage = _storage(config)
+    if storage.index is None:
+        raise _unusable("quarantine_index", "there is no index to find mail by", "a path or postgresql://...")
+    vault = Vault(server.quarantinedir, storage.store, storage.index)
+    transport = SmtpTransport(bind_address=server.local_client_bind_address, caches=False)
+    release = Release(transport, vault, lambda _mail_id, _secret_id: True, _ledgers(storage))
+    host = config.banks.base.settings.myhostname
+    return Keeping(
+        config, QuarantineDesk(Places(server.quarantinedir, storage.index, vault, storage.store, host), release)
+    )
+
+
+def make_database(sources: Sources) -> tuple[Config, Database]:
+    """The database of records. Raises ConfigError, also when none is configured."""
+    config = load_config(sources)
+    storage = _storage(config)
+    if storage.database is None:
+        raise _unusable("storage_sql_dsn", "there is no database", '"postgresql://user:password@host/database"')
+    return config, storage.database
+
+
+def _storage(config: Config) -> Storage:
+    server, database, store, index = config.server, None, None, None
+    key = "storage_sql_dsn"
+    try:
+        if server.storage_sql_dsn:
+            from amavispy.delivery.quarantine_sql import SqlQuarantine  # 29 MB that few need
+            from amavispy.journal.database import Database, DatabaseFailure, as_stored
+
+            database = Database(server.storage_sql_dsn)
+            store = SqlQuarantine(database, DatabaseFailure, as_stored, server.sql_quarantine_chunksize_max)
+        key = "quarantine_index"
+        if server.quarantine_index:
+            index = QuarantineIndex(IndexDatabase(server.quarantine_index), config.banks.base.settings.myhostname)
+    except ImportError as error:
+        raise _unusable(key, f"it needs a library: {error}", "pip install amavispy[sql]") from error
+    return Storage(database, store, index)
+
+
+def _ledgers(storage: Storage) -> list[Ledger]:
+    return [ledger for ledger in (storage.index, storage.store) if ledger]
+
+
+def _recorders(config: Config, storage: Storage, ids: IdIssuer) -> list[Recorder]:
+    """What keeps records of every mail beside the log."""
+    server = config.server
+    recorders: list[Recorder] = []
+    if storage.database:
+        from amavispy.journal.sql_log import SqlLog  # not without SQLAlchemy
+
+        recorders.append(SqlLog(storage.database, ids.secret_of))
+    places: list[Place] = []
+    try:
+        if server.json_log_file:
+            places.append(EventFile(server.json_log_file))
+        if server.json_log_to_syslog:
+            places.append(EventSyslog(SyslogTransport(line_limit=_DATAGRAM_OCTETS)))
+        if any(settings.redis_logging_key for settings in _all_settings(config)):
+            places.append(EventRedis(server.storage_redis_dsn, server.redis_logging_queue_size_limit))
+    except OSError as error:
+        raise _unusable("json_log_file", f"{server.json_log_file}: {error.strerror}", "a file we may write") from error
+    except ImportError as error:
+        raise _unusable("storage_redis_dsn", f"it needs a library: {error}", "pip install amavispy[redis]") from error
+    return [*recorders, EventLog(places)] if places else recorders
+
+
+def _sessions(config: Config, journal: Journal, transport: SmtpTransport, storage: Storage, ids: IdIssuer) -> Sessions:
+    server = config.server
+    quarantine = Quarantine(
+        server.quarantinedir, server.quarantine_subdir_levels, transport, storage.store, storage.index
+    )
+    vault = Vault(server.quarantinedir, storage.store, storage.index)
     services = Services(
         server=server,
         banks=config.banks,
@@ -126,7 +228,7 @@ def _sessions(config: Config, journal: Journal, transport: SmtpTransport) -> Ses
         forward_each=Forward(transport, splits=True),
         forward_all=Forward(transport),
         hand_back=HandBack(),
-        release=Release(transport, Vault(server.quarantinedir), ids.verifies),
+        release=Release(transport, vault, ids.verifies, _ledgers(storage)),
         journal=journal,
         ids=ids,
         profile=Profiles(server),

@@ -97,6 +97,7 @@ _VIRUS_NAME_SCORES = [{"regexp": [list(rule) for rule in VIRUS_NAME_SCORES]}]
 
 _TRUTH = boolean_kind()
 _DESTINY = enumeration(Destiny, "D_")
+_DESTINY_OR_NOT = choice({"": None, **{f"D_{destiny.name}": destiny for destiny in Destiny}})
 _YES_NO = lookup_list(TRUTH)
 _LEVEL = lookup_list(SCORE)
 _TEXTS = lookup_list(TEXT)
@@ -348,6 +349,8 @@ BANK: tuple[Group, ...] = (
         Setting("final_virus_destiny", _DESTINY, "D_DISCARD", "Mail with a virus."),
         Setting("final_banned_destiny", _DESTINY, "D_DISCARD", "Mail with a banned name or type."),
         Setting("final_unchecked_destiny", _DESTINY, "D_PASS", "Mail that could not be checked."),
+        Setting("final_ambiguous_destiny", _DESTINY_OR_NOT, "",
+                "Mail that two readers could understand differently; empty: as final_unchecked_destiny."),
         Setting("final_spam_destiny", _DESTINY, "D_PASS", "Spam: a score of the kill level or more."),
         Setting("final_bad_header_destiny", _DESTINY, "D_PASS", "Mail with bad header fields."),
         Setting("final_oversized_destiny", _DESTINY, "D_BOUNCE", "Mail larger than its recipient allows."),

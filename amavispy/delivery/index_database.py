@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 PATIENCE = 5  # seconds
+_ACTIVE = 1  # PQTRANS_ACTIVE: a statement is under way
 AVOIDED_SECONDS = 10.0
 _SCHEMA_LOCK = 4_283_190_651  # an advisory lock of PostgreSQL's: two who make the same table at once collide
 _SCHEMA = (
@@ -64,6 +65,7 @@ class IndexDatabase:
         self._is_postgresql = address.startswith("postgresql://")
         # Imported now, before the fork: a worker may not be able to read the files any more.
         self._driver: Any = importlib.import_module("psycopg" if self._is_postgresql else "sqlite3")
+        self._limited: Any = _limited(self._driver.Connection) if self._is_postgresql else None
         self._connection: Any = None
         self._owner = 0
         self._avoided_until = 0.0
@@ -129,11 +131,25 @@ class IndexDatabase:
         return connection
 
     def _postgresql(self) -> Any:
-        patience = f"-c statement_timeout={PATIENCE * 1000}"
-        connection = self._driver.connect(self._address, connect_timeout=PATIENCE, options=patience)
+        connection = self._limited.connect(self._address, connect_timeout=PATIENCE)
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
             for statement in _SCHEMA:
                 cursor.execute(statement)
         connection.commit()
         return connection
+
+
+def _limited(connection_class: Any) -> Any:
+    class Limited(connection_class):  # type: ignore[misc]
+        """A connection that waits no longer than our patience, whatever the server has promised and forgotten."""
+
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = PATIENCE) -> Any:
+            try:
+                return super().wait(gen, interval, timeout)
+            except Exception:
+                if self.pgconn.transaction_status == _ACTIVE:
+                    self.pgconn.finish()  # it may still answer, and nobody shall take that for another's answer
+                raise
+
+    return Limited

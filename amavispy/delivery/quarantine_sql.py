@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, select, update
 
 from amavispy.delivery.quarantine import StoreFailure
-from amavispy.delivery.quarantine_text import Original
+from amavispy.delivery.quarantine_text import Original, location_in_sql
 from amavispy.mail.outcome import KeptCopy
 
 _log = logging.getLogger("amavispy.quarantine")
@@ -80,7 +80,7 @@ class SqlQuarantine:
             if rows:
                 connection.execute(table.insert(), rows)
         undo.callback(self._take_back, original)
-        return KeptCopy("Q", location_of(original.mail_id, original.tag))
+        return KeptCopy("Q", location_in_sql(original.mail_id, original.tag))
 
     def _take_back(self, original: Original) -> None:
         try:
@@ -104,13 +104,25 @@ class SqlQuarantine:
         with self._table() as (connection, table):
             return connection.execute(table.delete().where(self._is(table, mail_id, tag))).rowcount > 0
 
-    def all(self) -> Iterator[tuple[str, int]]:
+    def keys(self) -> list[tuple[str, int]]:
         """(mail_id, partition tag) of every copy. Raises StoreFailure."""
         with self._table() as (connection, table):
             keys = select(table.c.mail_id, table.c.partition_tag).where(table.c.chunk_ind == 1)
             rows = connection.execute(keys).all()
-        for mail_id, tag in rows:
-            yield _octets(mail_id).decode("ascii", "backslashreplace"), int(tag)
+        return [(_octets(mail_id).decode("ascii", "backslashreplace"), int(tag)) for mail_id, tag in rows]
+
+    def received_at(self, mail_id: str, tag: int) -> int | None:
+        """When the mail came in, in seconds since the epoch, if its record says so. Raises StoreFailure."""
+        try:
+            with self._database.transaction() as session:
+                msgs = session.tables.tables["msgs"]
+                is_mail = msgs.c.mail_id == self._as_stored(msgs.c.mail_id, mail_id)
+                found = session.connection.execute(
+                    select(msgs.c.time_num).where(is_mail, msgs.c.partition_tag == tag)
+                ).scalar()
+        except self._failure as error:
+            raise StoreFailure(f"database: {error}") from error
+        return None if found is None else int(found)
 
     def released(self, mail_id: str, recipients: Sequence[str]) -> None:
         """Tell programs that read the records: msgrcpt.rs becomes R. Never raises but the alarm."""
@@ -127,11 +139,6 @@ class SqlQuarantine:
     def _is(self, table: Table, mail_id: str, tag: int | None) -> ColumnElement[bool]:
         found = table.c.mail_id == self._as_stored(table.c.mail_id, mail_id)
         return found if tag is None else found & (table.c.partition_tag == tag)
-
-
-def location_of(mail_id: str, tag: int) -> str:
-    """As logs name a copy in SQL: the mail_id, with its partition when that is not 0."""
-    return f"{mail_id}[{tag}]" if tag else mail_id
 
 
 def _chunks(original: Original, size: int) -> Iterator[bytes]:

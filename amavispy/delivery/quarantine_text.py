@@ -97,6 +97,11 @@ class Original:
                 return f"%{letter}"
 
 
+def location_in_sql(mail_id: str, tag: int) -> str:
+    """As logs name a copy in SQL: the mail_id, with its partition when that is not 0."""
+    return f"{mail_id}[{tag}]" if tag else mail_id
+
+
 def _path(address: str) -> str:
     return f"<{address.translate(_CONTROLS)}>"
 

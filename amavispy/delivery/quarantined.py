@@ -20,7 +20,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import BinaryIO, Protocol
@@ -134,7 +134,7 @@ class Vault:
         if file is None:
             return None
         with file:
-            return unwrapped(_content(file), mail_id)
+            return unwrapped(content_of(file), mail_id)
 
 
 def kept_mail(octets: bytes, mail_id: str) -> Kept:
@@ -189,7 +189,8 @@ def _opened(root: int, path: str) -> BinaryIO:
     return file
 
 
-def _content(file: BinaryIO) -> bytes:
+def content_of(file: BinaryIO) -> bytes:
+    """What is in the file, unpacked. Raises NotReleasable."""
     is_packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     try:
@@ -221,15 +222,21 @@ def _from_bsmtp(octets: bytes) -> bytes:
 
 
 def _from_mbox(octets: bytes, mail_id: str) -> bytes:
-    """The mail whose header bears the id, as mboxrd has it."""
+    """The mail whose header bears the id."""
     needle = f"\nX-Quarantine-ID: <{mail_id}>\n".encode()
+    for mail in mails_of_mbox(octets):
+        header_end = mail.find(b"\n\n")
+        if mail.find(needle, 0, header_end + 1 if header_end >= 0 else len(mail)) >= 0:
+            return mail
+    raise NotReleasable(f"no quarantined message {mail_id} in this mailbox")
+
+
+def mails_of_mbox(octets: bytes) -> Iterator[bytes]:
+    """All mails of an mbox, as mboxrd quotes them."""
     starts = [match.start() for match in _MBOX_MAIL.finditer(octets)]
     for start, end in zip(starts, [*starts[1:], len(octets)], strict=True):
-        header_end = octets.find(b"\n\n", start, end)
-        if octets.find(needle, start, header_end + 1 if header_end >= 0 else end) >= 0:
-            mail = octets[octets.index(b"\n", start) + 1 : end]
-            return _MBOX_QUOTED.sub(rb"\1", mail.removesuffix(b"\n"))
-    raise NotReleasable(f"no quarantined message {mail_id} in this mailbox")
+        mail = octets[octets.index(b"\n", start) + 1 : end]
+        yield _MBOX_QUOTED.sub(rb"\1", mail.removesuffix(b"\n"))
 
 
 # --- the pseudo header

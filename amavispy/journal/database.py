@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import VARBINARY, Column, Connection, Engine, MetaData, Table, create_engine, text
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, create_engine, text
 from sqlalchemy.exc import DataError, DBAPIError, NoSuchTableError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import DateTime, LargeBinary, String
@@ -29,6 +29,7 @@ from sqlalchemy.types import DateTime, LargeBinary, String
 from amavispy.journal.sql_schema import TABLES, metadata
 
 PATIENCE = 5  # seconds
+_ACTIVE = 1  # PQTRANS_ACTIVE: a statement is under way
 AVOIDED_SECONDS = 20.0
 _log = logging.getLogger("amavispy.sql")
 _SCHEMES = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "sqlite": "sqlite"}
@@ -42,15 +43,17 @@ _COLUMNS = (
     "SELECT table_name, column_name, data_type, character_maximum_length FROM information_schema.columns"
     " WHERE table_schema = {} AND table_name IN (:a, :b, :c, :d)"
 )
+_IN_THE_WAY = ("40001", "40P01", 1205, 1213)  # serialization failure, deadlock, lock wait timeout
 _OF_DATA = (1366, 1267, 1406, 3988)  # MySQL and MariaDB: a text that the column's character set has no place for
 
 
 class DatabaseFailure(Exception):
-    """The database cannot do it now. `is_data`: it could with other values."""
+    """The database cannot do it now. `is_data`: it could with other values; `is_passing`: it can when asked again."""
 
-    def __init__(self, text: str, *, is_data: bool = False) -> None:
+    def __init__(self, text: str, *, is_data: bool = False, is_passing: bool = False) -> None:
         super().__init__(text)
         self.is_data = is_data
+        self.is_passing = is_passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Database:
         except SQLAlchemyError as error:
             if not _is_of_data(error):
                 self.close()
-            raise DatabaseFailure(_told(error), is_data=_is_of_data(error)) from error
+            raise DatabaseFailure(_told(error), is_data=_is_of_data(error), is_passing=_is_passing(error)) from error
         except BaseException:
             self.close()
             raise
@@ -143,7 +146,7 @@ class Database:
 def as_stored(column: Column[Any], value: str) -> str | bytes:
     """The text as this column takes it: octets or characters, no longer than it is."""
     limit: int | None = getattr(column.type, "length", None)
-    if isinstance(column.type, LargeBinary | VARBINARY):
+    if isinstance(column.type, LargeBinary):
         return value.encode("utf-8", "surrogateescape")[:limit]
     return value[:limit]
 
@@ -153,27 +156,36 @@ def _engine(source: str) -> Engine:
     scheme, _, rest = source.partition("://")
     for module in _LATE[scheme]:
         importlib.import_module(module)
-    options: dict[str, dict[str, Any]] = {
-        "postgresql": {
-            "connect_timeout": PATIENCE,
-            "options": f"-c statement_timeout={PATIENCE * 1000} -c lock_timeout={PATIENCE * 1000}",
-        },
-        "mysql": {
-            "connect_timeout": PATIENCE,
-            "read_timeout": PATIENCE,
-            "write_timeout": PATIENCE,
-            "charset": "utf8mb4",
-        },
-        "sqlite": {"timeout": PATIENCE},
-    }
-    dialect = {"use_native_hstore": False} if scheme == "postgresql" else {}
-    return create_engine(
-        f"{_SCHEMES[scheme]}://{rest}",
-        poolclass=NullPool,
-        connect_args=options[scheme],
-        hide_parameters=True,
-        **dialect,
-    )
+    url = f"{_SCHEMES[scheme]}://{rest}"
+    if scheme == "postgresql":
+        return _postgresql(url)
+    limits: dict[str, Any] = {"timeout": PATIENCE}
+    if scheme == "mysql":
+        limits = {"connect_timeout": PATIENCE, "read_timeout": PATIENCE, "write_timeout": PATIENCE}
+        limits["charset"] = "utf8mb4"
+    return create_engine(url, poolclass=NullPool, connect_args=limits, hide_parameters=True)
+
+
+def _postgresql(url: str) -> Engine:
+    psycopg = importlib.import_module("psycopg")
+
+    class Limited(psycopg.Connection):  # type: ignore[name-defined, misc]
+        """A connection that waits no longer than our patience, whatever the server has promised and forgotten."""
+
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = PATIENCE) -> Any:
+            try:
+                return super().wait(gen, interval, timeout)
+            except Exception:
+                if self.pgconn.transaction_status == _ACTIVE:
+                    self.pgconn.finish()  # it may still answer, and nobody shall take that for another's answer
+                raise
+
+    def connect() -> Any:
+        args, options = engine.dialect.create_connect_args(engine.url)
+        return Limited.connect(*args, connect_timeout=PATIENCE, **options)
+
+    engine = create_engine(url, poolclass=NullPool, creator=connect, use_native_hstore=False, hide_parameters=True)
+    return engine
 
 
 def _connected(engine: Engine) -> _Link:
@@ -190,8 +202,9 @@ def _connected(engine: Engine) -> _Link:
 def _as_they_are(connection: Connection) -> MetaData:
     """amavis' tables without the columns this database lacks, and with text where it has text."""
     tables = metadata()
-    if connection.dialect.name == "sqlite":  # whose columns take anything
-        found = [(name, column, "", None) for name, table in tables.tables.items() for column in table.c.keys()]  # noqa: SIM118
+    if connection.dialect.name == "sqlite":  # its columns take anything: as the schema has it
+        columns = ((table.name, column) for table in tables.tables.values() for column in table.c)
+        found = [(name, c.name, c.type.compile(connection.dialect).lower(), None) for name, c in columns]
         names = {row[0] for row in connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'"))}
     else:
         here = "current_schema()" if connection.dialect.name == "postgresql" else "DATABASE()"
@@ -209,7 +222,9 @@ def _as_they_are(connection: Connection) -> MetaData:
 
 def _column(column: Column[Any], kind: str, length: int | None) -> Column[Any]:
     found = column.type
-    if "char" in kind or "text" in kind:
+    if "binary" in kind or "blob" in kind or kind == "bytea":
+        found = LargeBinary(length)
+    elif "char" in kind or "text" in kind:
         found = String(length)
     elif "timestamp" in kind or "datetime" in kind:
         found = DateTime(timezone="with time zone" in kind)
@@ -221,6 +236,15 @@ def _is_of_data(error: SQLAlchemyError) -> bool:
         return True
     code = error.orig.args[:1] if isinstance(error, DBAPIError) and error.orig else ()
     return bool(code) and code[0] in _OF_DATA
+
+
+def _is_passing(error: SQLAlchemyError) -> bool:
+    """Whether the connection was lost, or two transactions were in each other's way."""
+    if not isinstance(error, DBAPIError):
+        return False
+    code = error.orig.args[:1] if error.orig else ()
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state in _IN_THE_WAY or bool(code and code[0] in _IN_THE_WAY)
 
 
 def _told(error: SQLAlchemyError) -> str:

@@ -89,7 +89,7 @@ class _Story:
         envelope = message.envelope
         marks = _marks(message.content)
         where = _where(bank, envelope.client, _oldest_public(envelope.client, marks[b"received"]))
-        self._front = f"{{{','.join(_actions(outcome, is_ours=bank.settings.originating))}}}, {where}"
+        self._front = f"{{{','.join(actions(outcome, is_ours=bank.settings.originating))}}}, {where}"
         self._front += f"<{escaped(envelope.sender)}> -> "
         self._middle = _middle(message, outcome, marks)
         self._end = f", {milliseconds} ms"
@@ -169,7 +169,7 @@ def _number(score: float) -> str:
 # --- actions
 
 
-def _actions(outcome: Outcome, *, is_ours: bool) -> Iterable[str]:
+def actions(outcome: Outcome, *, is_ours: bool) -> Iterable[str]:
     """`RelayedTaggedInbound,RelayedInbound,Quarantined`: each way it went; untagged after tagged, as amavis sorts."""
     ways = {(_status(r), r.disposition.is_local) for r in outcome.recipients}
     words = sorted(f"{status}{_direction(is_local=is_local, is_ours=is_ours)}" for status, is_local in ways)
@@ -212,6 +212,12 @@ def _marks(content: Content) -> dict[bytes, deque[bytes]]:
         if found.maxlen != 1 or not found:  # the first Message-ID, the oldest Received fields
             found.append(match[2])
     return marks
+
+
+def trace(content: Content) -> Iterable[str]:
+    """The public addresses in the Received fields, newest first; at most a hundred, from the oldest on."""
+    addresses = (_from_address(value) for value in _marks(content)[b"received"])
+    return (address for address in addresses if address and not _PRIVATE.contains(address))
 
 
 def _oldest_public(client: Client, received: deque[bytes]) -> str:

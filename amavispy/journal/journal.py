@@ -14,10 +14,13 @@ is logged as an error.
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Sequence
 from types import TracebackType
+from typing import Protocol
 
 from amavispy.journal.entry import entries, escaped
+from amavispy.journal.facts import Facts
+from amavispy.journal.timings import Timings
 from amavispy.journal.transports import DEBUG, ERR, INFO, NOTICE, WARNING, Transport
 from amavispy.mail.envelope import Envelope
 from amavispy.mail.message import Message
@@ -31,50 +34,25 @@ _PYTHON_LEVELS = {-2: 40, -1: 30, 0: 25, 1: 20, 2: 15}
 _ROOT = "amavispy"
 
 
-class Timings:
-    """How long a mail's steps took. Make it when the mail begins; `mark` ends a step."""
+class Recorder(Protocol):
+    """Something that keeps a record of every mail, beside the log."""
 
-    __slots__ = ("_cpu", "_marks", "_start")
+    def record(self, facts: Facts) -> None:
+        """Keep it. What may fail is logged there and not raised."""
 
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._cpu = time.process_time()
-        self._marks: list[tuple[str, float]] = []
-
-    def mark(self, step: str) -> None:
-        """The step of this name has just ended."""
-        self._marks.append((step, time.monotonic()))
-
-    @property
-    def milliseconds(self) -> int:
-        """Since the beginning."""
-        return int((time.monotonic() - self._start) * 1000 + 0.5)
-
-    @property
-    def steps(self) -> tuple[tuple[str, float], ...]:
-        """(step, seconds), in order; for counters."""
-        starts = [self._start, *(at for _, at in self._marks)]
-        return tuple((step, at - begun) for (step, at), begun in zip(self._marks, starts, strict=False))
-
-    def report(self) -> str:
-        """`TIMING [total 176 ms, cpu 12 ms] - receive: 4.3 (2%)2, decoding: 10 (6%)8, rundown: 0.5 (0%)100`."""
-        now = time.monotonic()
-        total = max(now - self._start, 1e-6)
-        pieces, before = [], self._start
-        for step, at in (*self._marks, ("rundown", now)):
-            spent = (at - before) * 1000
-            share, so_far = 100 * (at - before) / total, 100 * (at - self._start) / total
-            pieces.append(f"{step}: {spent:.{0 if spent >= 5 else 1}f} ({share:.0f}%){so_far:.0f}")
-            before = at
-        cpu = (time.process_time() - self._cpu) * 1000
-        return f"TIMING [total {total * 1000:.0f} ms, cpu {cpu:.0f} ms] - {', '.join(pieces)}"
+    def reopen(self) -> None:
+        """Start anew, after a rotation."""
 
 
 class Journal:
-    """Writes to one transport. `settings` are the base bank's: level, identity and facility outside of any task."""
+    """Writes to one transport. `settings` are the base bank's: level, identity and facility outside of any task.
 
-    def __init__(self, transport: Transport, settings: Settings) -> None:
+    `recorders` are told of every mail behind its entry.
+    """
+
+    def __init__(self, transport: Transport, settings: Settings, recorders: Sequence[Recorder] = ()) -> None:
         self._transport = transport
+        self._recorders = recorders
         self._base = settings
         self._settings = settings
         self._head = ""
@@ -91,6 +69,8 @@ class Journal:
     def reopen(self) -> None:
         """Start a new file or socket, after a rotation."""
         self._transport.reopen()
+        for recorder in self._recorders:
+            recorder.reopen()
 
     def task(self, log_id: str, bank: PolicyBank) -> _Task:
         """A context in which every line bears the log id and the bank's level, identity and facility hold."""
@@ -106,7 +86,7 @@ class Journal:
             self.write(1, f"Checking: {message.ids.mail_id} {banks}{client}<{envelope.sender}> -> {to}")
 
     def record(self, message: Message, bank: PolicyBank, verdict: Verdict, outcome: Outcome, timings: Timings) -> None:
-        """The mail's entry at level 0, its timings at level 2. Never raises."""
+        """The mail's entry at level 0, its timings at level 2, and its records. Never raises."""
         try:
             level = bank.settings.log_level
             if level >= 0:
@@ -114,8 +94,15 @@ class Journal:
                     self.write(0, line)
             if level >= 2:
                 self.write(2, f"size: {message.content.size}, {timings.report()}")
+            self._tell(message, bank, verdict, outcome, timings)
         except Exception:  # the mail is delivered: nothing may make the client send it again
             self._logger.exception("journal: cannot record %s", message.ids.mail_id)
+
+    def _tell(self, message: Message, bank: PolicyBank, verdict: Verdict, outcome: Outcome, timings: Timings) -> None:
+        if self._recorders:
+            facts = Facts(message, bank, verdict, outcome, timings)
+            for recorder in self._recorders:
+                recorder.record(facts)
 
     def refused(self, envelope: Envelope, reply: Reply) -> None:
         """A mail that never became a message or could not be processed: who, to whom and what the client heard."""

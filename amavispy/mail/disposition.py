@@ -59,6 +59,7 @@ class RecipientDisposition:
     `reply` is the answer for a blocked recipient, None when passed. `next_hops` are tried in order, () hands the mail
     back. `is_tagged`: marked as suspicious, for RelayedTagged. `score`: the spam score, None when it was not asked for.
     `suppresses_bounce`: why the sender must hear nothing of this ("INFECTED", "SPAM" ...), "" when a bounce may go.
+    `sender_listed`: "W" or "B" when the recipient's lists make the sender white or black, else "".
     """
 
     recipient: Recipient
@@ -73,6 +74,7 @@ class RecipientDisposition:
     is_tagged: bool = False
     score: float | None = None
     suppresses_bounce: str = ""
+    sender_listed: str = ""
 
     @property
     def main(self) -> ContentsCategory:

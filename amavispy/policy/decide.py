@@ -131,6 +131,7 @@ class _Judge:
             is_tagged=main >= Category.UNCHECKED or (policy.is_local and main >= Category.SPAMMY),
             score=rating.score,
             suppresses_bounce=_bounce_suppression(findings, policy, blocking, banned, rating) if blocking else "",
+            sender_listed="W" if policy.sender.is_white else "B" if policy.sender.is_black else "",
         )
 
     def _reply(self, blocking: ContentsCategory, destiny: Destiny, banned: Banned | None, *, is_soft: bool) -> Reply:
@@ -276,20 +277,21 @@ def _blocking(
 def _destiny(findings: Findings, policy: RecipientPolicy, category: ContentsCategory) -> Destiny:
     if category.major in policy.loves:
         return Destiny.PASS
-    destiny = _final_destiny(findings.settings, category.major)
+    destiny = _final_destiny(findings.settings, category)
     if category.major is Category.BADH and destiny is Destiny.BOUNCE and _is_unanswerable(findings.message):
         return Destiny.PASS
     return destiny
 
 
-def _final_destiny(settings: Settings, major: Category) -> Destiny:
-    match major:
+def _final_destiny(settings: Settings, category: ContentsCategory) -> Destiny:
+    match category.major:
         case Category.VIRUS:
             return settings.final_virus_destiny
         case Category.BANNED:
             return settings.final_banned_destiny
         case Category.UNCHECKED:
-            return settings.final_unchecked_destiny
+            ambiguous = settings.final_ambiguous_destiny if category.minor == _AMBIGUOUS else None
+            return settings.final_unchecked_destiny if ambiguous is None else ambiguous
         case Category.SPAM:
             return settings.final_spam_destiny
         case Category.BADH:

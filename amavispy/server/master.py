@@ -92,7 +92,7 @@ def _listen_and_drop(server: ServerSettings, inherited: Sequence[socket]) -> tup
 
 def _own_files(server: ServerSettings) -> tuple[str, ...]:
     """What root may have made, and a reload must be able to open again."""
-    return tuple(path for path in (server.logfile, server.release_key_file) if path)
+    return tuple(path for path in (server.logfile, server.json_log_file, server.release_key_file) if path)
 
 
 class Master:

@@ -144,6 +144,7 @@ class Settings:
     final_virus_destiny: Destiny = Destiny.DISCARD
     final_banned_destiny: Destiny = Destiny.DISCARD
     final_unchecked_destiny: Destiny = Destiny.PASS
+    final_ambiguous_destiny: Destiny | None = None  # as final_unchecked_destiny
     final_spam_destiny: Destiny = Destiny.PASS
     final_bad_header_destiny: Destiny = Destiny.PASS
     final_oversized_destiny: Destiny = Destiny.BOUNCE

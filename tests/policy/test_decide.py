@@ -218,6 +218,25 @@ def test_a_virus_found_by_another_scanner_is_an_answer() -> None:
     assert one.destiny is Destiny.DISCARD
 
 
+@pytest.mark.parametrize(
+    ("found", "destiny"),
+    [
+        (Verdict(unchecked=(Unchecked(3, "two boundaries"),)), Destiny.REJECT),
+        (Verdict(unchecked=(Unchecked(1, "encrypted"), Unchecked(3, "two boundaries"))), Destiny.REJECT),
+        (ENCRYPTED, Destiny.PASS),
+    ],
+)
+def test_ambiguous_mail_may_have_a_destiny_of_its_own(found: Verdict, destiny: Destiny) -> None:
+    (fate,) = decided(found, in_bank=bank(final_ambiguous_destiny=Destiny.REJECT)).recipients
+    assert fate.destiny is destiny
+
+
+def test_ambiguous_mail_is_unchecked_mail_unless_told_otherwise() -> None:
+    found = Verdict(unchecked=(Unchecked(3, "two boundaries"),))
+    (fate,) = decided(found, in_bank=bank(final_unchecked_destiny=Destiny.DISCARD)).recipients
+    assert (fate.destiny, fate.blocking) == (Destiny.DISCARD, (Category.UNCHECKED, 3))
+
+
 def test_a_failed_scanner_may_leave_the_mail_unchecked_or_be_ignored() -> None:
     assert majors(Verdict(virus_scans=(SCANNED, UNCERTAIN))) == [(7, 0), (1, 0)]
     assert majors(Verdict(virus_scans=(VirusScan("R", error="no", on_failure=OnFailure.PASS),))) == [(1, 0)]

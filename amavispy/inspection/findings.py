@@ -1,6 +1,6 @@
 """Findings - what one virus scanner has said of a mail so far, answer by answer, and the VirusScan it makes.
 
-Names are unique and in order, and so are the parts they were found in. The first error stands; a finding outweighs it.
+Names are unique and in the order they came; parts are told by number, for daemons answer in any order. The first error stands; a finding outweighs it.
 
 **Failures:** none.
 """
@@ -54,7 +54,7 @@ class Findings:
             is_infected=bool(names),
             error="" if names else self.error,
             on_failure=spec.on_failure,
-            parts=tuple(self._parts),
+            parts=tuple(sorted(self._parts)),
             unchecked=tuple(self._unchecked),
             is_inconclusive=self._is_inconclusive and not names,
         )

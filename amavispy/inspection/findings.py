@@ -1,6 +1,7 @@
 """Findings - what one virus scanner has said of a mail so far, answer by answer, and the VirusScan it makes.
 
-Names are unique and in the order they came; parts are told by number, for daemons answer in any order. The first error stands; a finding outweighs it.
+Names are unique and in the order they came; parts are told by number, for daemons answer in any order. The first error
+stands; a finding outweighs it.
 
 **Failures:** none.
 """

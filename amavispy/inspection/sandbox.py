@@ -144,7 +144,8 @@ class Sandbox:
         try:
             octets = memoryview(errand.encode())
             sent = socket.send_fds(sock, [octets], [file])
-            sock.sendall(octets[sent:])
+            if sent < len(octets):
+                sock.sendall(octets[sent:])
         except ConnectionError as error:
             raise CannotUnpack(f"the {self._title} {self.end()}", "U") from error
         finally:

@@ -1,6 +1,6 @@
 """log_line - reads amavis' main log line back into its fields, for the demo and for tests.
 
-    (12345-01) Passed CLEAN {RelayedInbound}, PARTNER [192.0.2.129]:25 <s> -> <r>, Queue-ID: ..., mail_id: ..., 12 ms
+(12345-01) Passed CLEAN {RelayedInbound}, PARTNER [192.0.2.129]:25 <s> -> <r>, Queue-ID: ..., mail_id: ..., 12 ms
 """
 
 from __future__ import annotations

@@ -142,6 +142,10 @@ class Discard:
         self.reply = reply
         self.is_mistake = is_mistake
 
+    def as_tuple(self) -> tuple[int, bool, tuple[int, str, str]]:
+        """What travels to another process: octets left, whose fault it was, and the reply's parts."""
+        return self.remaining, self.is_mistake, (self.reply.code, self.reply.enhanced, self.reply.text)
+
     @property
     def is_complete(self) -> bool:
         return self.remaining == 0

@@ -177,7 +177,7 @@ class SmtpServer:
         body = self._body
         if self._transaction or self._asked or self._is_closed or not (body is None or isinstance(body, Discard)):
             raise RuntimeError("a session travels between transactions only")
-        discard = None if body is None else (body.remaining, body.is_mistake, (body.reply.code, body.reply.enhanced, body.reply.text))
+        discard = None if body is None else body.as_tuple()
         rest = (self._input.rest, self._input.is_dropping)
         return marshal.dumps((self._session.as_tuple(), rest, self.take_output(), discard))
 

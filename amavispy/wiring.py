@@ -143,10 +143,14 @@ class Keeping:
 
 
 def make_keeping(sources: Sources) -> Keeping:
-    """The quarantine of these sources. Raises ConfigError, also when there is no index."""
+    """The quarantine of these sources. Raises ConfigError, also when there is no index. Logs where the daemon does."""
     config = load_config(sources)
     _load_codecs()
     server = config.server
+    if server.do_syslog or server.logfile:
+        Journal(_log_transport(config, False), config.banks.base.settings).install()
+    else:
+        logging.getLogger("amavispy").addHandler(logging.NullHandler())
     storage = _storage(config)
     if storage.index is None:
         raise _unusable("quarantine_index", "there is no index to find mail by", "a path or postgresql://...")

@@ -24,6 +24,8 @@ _COMMANDS = {
     "check": ("check", "Check the configuration and list every fault."),
     "explain": ("explain", "Show which policy banks a client gets, why, and what follows."),
     "scan": ("scan", "Inspect mails in files as the daemon would."),
+    "quarantine": ("quarantine", "List, show, release, report, delete and expire kept mail."),
+    "db": ("db", "Make, migrate and purge the SQL tables of records and quarantine."),
     "settings": ("settings", "Describe every setting."),
     "secret-id": ("secret_id", "Print the secret that allows the release of a quarantined mail."),
     "demo": ("demo", "Try the filter on four mails, without touching the system."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -285,8 +286,8 @@ def lying(octets: bytes) -> Unpacked:
             )
         )
     finally:
-        thread.join()
         sandbox.end()
+        thread.join()
 
 
 def _say(sock: socket.socket, octets: bytes) -> None:
@@ -294,7 +295,8 @@ def _say(sock: socket.socket, octets: bytes) -> None:
         _, descriptors, _, _ = socket.recv_fds(sock, 65536, 1)
         for descriptor in descriptors:
             os.close(descriptor)
-        sock.sendall(octets)
+        with contextlib.suppress(BrokenPipeError):
+            sock.sendall(octets)
 
 
 def member(attributes: str, *names: str) -> bytes:

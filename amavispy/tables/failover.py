@@ -57,9 +57,8 @@ class Failover(Generic[C]):
         if self._connection is not None and self._connected_to is not None:
             server, began = self._connected_to, self._clock()
             try:
-                return question(self._connection)
+                return self._put(question, self._connection)
             except server.failures as error:
-                self.close()
                 if self._clock() - began > _AT_ONCE:
                     self._leave_alone(server, error)
         for server in self._servers:
@@ -68,17 +67,27 @@ class Failover(Generic[C]):
             try:
                 return self._ask_anew(server, question)
             except server.failures as error:
-                self.close()
                 self._leave_alone(server, error)
         raise TemporaryFailure(Reply(451, "4.5.0", f"Error in processing, {self._what} FAILED"))
 
     def _ask_anew(self, server: Server[C], question: Callable[[C], T]) -> T:
         self._connection = server.connect()
         self._connected_to = server
-        answer = question(self._connection)
+        answer = self._put(question, self._connection)
         self._rests.pop(server.name, None)
         _log.log(_LEVEL_3, "%s: connected to %s", self._what, server.name)
         return answer
+
+    def _put(self, question: Callable[[C], T], connection: C) -> T:
+        """Ask; a connection whose question was cut off, by whatever, must not hear another one."""
+        is_answered = False
+        try:
+            answer = question(connection)
+            is_answered = True
+            return answer
+        finally:
+            if not is_answered:
+                self.close()
 
     def _is_resting(self, server: Server[C]) -> bool:
         return self._clock() < self._rests.get(server.name, (0.0, 0.0))[0]

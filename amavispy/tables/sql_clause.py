@@ -29,7 +29,14 @@ SEL_WBLISTS = (
 )
 
 _PIECE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(?P<mark>%[kaluedLr]|\?)", re.S)
-_BY_EMAIL = re.compile(r"\bWHERE\s+(?:users\.)?email\s+IN\s*\(\s*%k\s*\)(?!.*\bUNION\b)", re.I | re.S)
+# Clauses that ask users (and policy) by users.email alone: what several people's keys find is what each one's find.
+_USERS = (
+    r"\bFROM\s+users(?:\s*,\s*policy|\s+(?:(?:LEFT|INNER|OUTER)\s+){0,2}JOIN\s+policy\s+ON\s+[\w.\s=()]*?)?\s+WHERE\b"
+)
+_BY_EMAIL = re.compile(
+    rf"{_USERS}(?!.*\b(?:OR|UNION|SELECT|GROUP|HAVING|LIMIT|FETCH|OFFSET)\b).*?\b(?<!\.)(?:users\.)?email\s+IN\s*\(\s*%k\s*\)",
+    re.IGNORECASE | re.DOTALL,
+)
 _LETTERS = {"%a": 0, "%l": 1, "%u": 2, "%e": 3, "%d": 4}
 
 

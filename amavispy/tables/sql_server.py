@@ -9,7 +9,7 @@ are in autocommit mode. Every step has a time limit on our side, for a server th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,8 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+# One connection, kept by whoever asked for it, in autocommit mode: nothing to keep here, nothing to roll back.
+_POOL: Mapping[str, Any] = {"poolclass": NullPool, "pool_reset_on_return": None, "isolation_level": "AUTOCOMMIT"}
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "mysql": "mysql+pymysql",
@@ -77,7 +79,7 @@ def _engine(url: URL, timeout: float) -> Engine:
     if backend == "postgresql":
         return _postgresql(url, timeout)
     limits = {"connect_timeout": max(1, round(timeout)), "read_timeout": timeout, "write_timeout": timeout}
-    return sqlalchemy.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=limits)
+    return sqlalchemy.create_engine(url, connect_args=limits, **_POOL)
 
 
 def _sqlite(url: URL, timeout: float) -> Engine:
@@ -89,7 +91,7 @@ def _sqlite(url: URL, timeout: float) -> Engine:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(location, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
 
-    return sqlalchemy.create_engine("sqlite+pysqlite://", poolclass=NullPool, creator=connect)
+    return sqlalchemy.create_engine("sqlite+pysqlite://", creator=connect, **_POOL)
 
 
 def _postgresql(url: URL, timeout: float) -> Engine:
@@ -111,9 +113,7 @@ def _postgresql(url: URL, timeout: float) -> Engine:
         limits: dict[str, Any] = {"connect_timeout": max(2, round(timeout)), "application_name": "amavispy"}
         return Limited.connect(*args, **{**limits, **options})
 
-    engine = sqlalchemy.create_engine(
-        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", creator=connect, use_native_hstore=False
-    )
+    engine = sqlalchemy.create_engine(url, creator=connect, use_native_hstore=False, **_POOL)
     return engine
 
 

@@ -91,17 +91,23 @@ class Server:
 
     def freeze(self) -> None:
         """Let it hang: connections stay open, nothing is answered."""
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the server and its children: PostgreSQL has a process for each connection."""
         assert self._process
-        self._process.send_signal(signal.SIGCONT)
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, children)):
+            os.kill(each, number)
 
     def stop(self) -> None:
         """End the process; the directory stays, so that it can be started again."""
         if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
+            self.thaw()
             self._process.send_signal(signal.SIGQUIT if isinstance(self, PostgreSQL) else signal.SIGTERM)
             try:
                 self._process.wait(20)

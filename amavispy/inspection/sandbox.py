@@ -29,15 +29,17 @@ from amavispy.inspection.sandbox_frames import (
     END,
     FOUND,
     LIMIT,
+    MEMBER,
     REMARK,
     Errand,
     FrameReader,
     attributes_of,
+    member_of,
     plain,
     texts_of,
     types_of,
 )
-from amavispy.inspection.storage import Growing
+from amavispy.inspection.storage import Growing, kept
 from amavispy.mail.reply import Reply, TemporaryFailure
 
 _log = logging.getLogger("amavispy.sandbox")
@@ -179,7 +181,11 @@ class _Answer:
                 raise CannotUnpack(f"the decoder's answer makes no sense: {error}", "U") from error
 
     def _on_frame(self, kind: int, body: bytes) -> Unpacked:
-        if kind == DATA:
+        if kind == MEMBER:
+            (attributes, *names), octets = member_of(body)
+            self._budget.charge(len(octets), self._by)
+            yield Member(tuple(names), kept(octets, self._budget), attributes_of(attributes))
+        elif kind == DATA:
             self._data(body)
         elif kind == FOUND:
             attributes, *names = texts_of(body) or [""]

@@ -35,6 +35,7 @@ from amavispy.inspection.sandbox_frames import (
     REMARK,
     Errand,
     frame,
+    member_frame,
     pack_texts,
 )
 
@@ -45,6 +46,7 @@ _CODECS = tuple(
     for name in ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "ascii", "cp437", "cp1252", "idna")
 )
 _ENOUGH = 1 << 16  # octets that are worth a write
+_SMALL = 1 << 15  # octets of a member that goes in one frame
 
 
 def main(sock: socket.socket, parent: int, table: Mapping[str, Way], confine: Callable[[], None], title: str) -> None:
@@ -115,30 +117,71 @@ def _run(errand: Errand, descriptor: int, way: Way, outbox: _Outbox) -> None:
         if isinstance(found, Remark):
             outbox.add(REMARK, pack_texts((found.attributes, found.text, *found.types)))
             continue
-        outbox.add(FOUND, pack_texts((found.attributes, *found.names)))
-        attributes = _send(found, budget, way.by, outbox) if found.chunks is not None else "-"
-        outbox.add(END, attributes.encode())
+        _give(found, budget, way.by, outbox)
         budget.check_time()
         members += 1
         if members > errand.members:  # one more than there may be: the worker says so
             return
 
 
-def _send(found: Found, budget: Budget, by: str, outbox: _Outbox) -> str:
-    """A member's octets; answers what is to be noted of it at its end."""
-    try:
-        budget.foresee(found.declared, by)
-        for chunk in found.chunks or ():
-            budget.charge(len(chunk), by)
-            for piece in slices(chunk):
-                outbox.add(DATA, piece)
-    except Damaged as damage:
-        return damage.attributes
-    except (LimitExceeded, OSError):
-        raise
-    except Exception:
-        return "U"
-    return ""
+def _give(found: Found, budget: Budget, by: str, outbox: _Outbox) -> None:
+    """A member: at once when it is one small chunk, else piece by piece."""
+    if found.chunks is None:
+        outbox.add(FOUND, pack_texts((found.attributes, *found.names)))
+        outbox.add(END, b"-")
+        return
+    sending = _Sending(found, budget, by, outbox)
+    attributes = sending.run()
+    sending.finish(attributes)
+
+
+class _Sending:
+    """A member on its way. What is small and whole needs one frame only."""
+
+    def __init__(self, found: Found, budget: Budget, by: str, outbox: _Outbox) -> None:
+        self._found = found
+        self._budget = budget
+        self._by = by
+        self._outbox = outbox
+        self._first: bytes | memoryview = b""
+        self._is_begun = False
+
+    def run(self) -> str:
+        """Its octets; answers what is to be noted of it at its end."""
+        try:
+            self._budget.foresee(self._found.declared, self._by)
+            for chunk in self._found.chunks or ():
+                self._budget.charge(len(chunk), self._by)
+                self._add(chunk)
+        except Damaged as damage:
+            return damage.attributes
+        except (LimitExceeded, OSError):
+            self._begin()
+            raise
+        except Exception:
+            return "U"
+        return ""
+
+    def finish(self, attributes: str) -> None:
+        if self._is_begun:
+            self._outbox.add(END, attributes.encode())
+        else:
+            self._outbox.put(member_frame(self._found.attributes + attributes, self._found.names, self._first))
+
+    def _add(self, chunk: bytes | memoryview) -> None:
+        if not self._is_begun and not self._first and len(chunk) <= _SMALL:
+            self._first = bytes(chunk)  # the next one may stand in the same place
+            return
+        self._begin()
+        for piece in slices(chunk):
+            self._outbox.add(DATA, piece)
+
+    def _begin(self) -> None:
+        if not self._is_begun:
+            self._is_begun = True
+            self._outbox.add(FOUND, pack_texts((self._found.attributes, *self._found.names)))
+            if self._first:
+                self._outbox.add(DATA, self._first)
 
 
 class _Outbox:
@@ -155,7 +198,11 @@ class _Outbox:
             self.flush()
             self._write(body)
             return
-        self._waiting += frame(kind, bytes(body))
+        self.put(frame(kind, bytes(body)))
+
+    def put(self, framed: bytes) -> None:
+        """A frame that is complete."""
+        self._waiting += framed
         if len(self._waiting) >= _ENOUGH:
             self.flush()
 

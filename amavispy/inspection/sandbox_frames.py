@@ -4,6 +4,7 @@ The worker is believed: an errand is a length and a marshalled tuple, with the p
 child is not: what it says comes in small typed frames, and everything in them is checked. No value of the child's is
 ever executed, opened or unpickled.
 
+    M  a small member: attributes, names, octets
     F  a member begins: attributes and names       D  octets of it        E  it ends: further attributes
     R  a remark on the packed part
 and as the last one
@@ -19,7 +20,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-FOUND, DATA, END, REMARK, CANNOT, LIMIT, DONE = b"FDERCL."
+MEMBER, FOUND, DATA, END, REMARK, CANNOT, LIMIT, DONE = b"MFDERCL."
 
 FRAME = struct.Struct("<BI")
 LENGTH = struct.Struct("<I")
@@ -67,18 +68,37 @@ def pack_texts(texts: Iterable[str]) -> bytes:
 def texts_of(body: bytes) -> list[str]:
     found: list[str] = []
     at = 0
-    while at < len(body):
-        if at + LENGTH.size > len(body) or len(found) > _NAMES:
+    stop = len(body)
+    while at < stop:
+        if at + 4 > stop or len(found) > _NAMES:
             raise ValueError("texts of a frame are broken")
-        (size,) = LENGTH.unpack_from(body, at)
-        at += LENGTH.size
+        size = int.from_bytes(body[at : at + 4], "little")
+        at += 4
+        if at + size > stop:
+            raise ValueError("a text is longer than its frame")
         found.append(body[at : at + size].decode("utf-8", "replace"))
         at += size
     return found
 
 
+def member_frame(attributes: str, names: Iterable[str], octets: bytes | memoryview) -> bytes:
+    """A small member in one piece: the length of its texts, the texts, its octets."""
+    texts = pack_texts((attributes, *names))
+    return FRAME.pack(MEMBER, 4 + len(texts) + len(octets)) + LENGTH.pack(len(texts)) + texts + octets
+
+
+def member_of(body: bytes) -> tuple[list[str], bytes]:
+    """The texts and the octets of such a frame."""
+    size = 4 + int.from_bytes(body[:4], "little")
+    if size > len(body):
+        raise ValueError("the texts of a member are longer than its frame")
+    return texts_of(body[4:size]), body[size:]
+
+
 def attributes_of(text: str) -> str:
     """The attribute letters of a text, without any others."""
+    if not text:
+        return ""
     return "".join(letter for letter in dict.fromkeys(text) if letter in _ATTRIBUTES)
 
 

@@ -59,6 +59,16 @@ class Growing:
         return bytes(mapped) if self._size <= _COPIED else memoryview(mapped)
 
 
+def kept(octets: bytes, budget: Budget) -> bytes | memoryview:
+    """Octets that are complete, where there is still room for them."""
+    if len(octets) <= budget.memory_left:
+        budget.memory_left -= len(octets)
+        return octets
+    growing = Growing(budget)
+    growing.add(octets)
+    return growing.octets()
+
+
 def _failure(error: OSError) -> BaseException:
     # The alarm's TimeoutError is an OSError without errno: it is not about room at all.
     return error if error.errno is None else TemporaryFailure(_NO_ROOM)

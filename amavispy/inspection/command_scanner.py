@@ -1,9 +1,9 @@
 """Command scanner - a virus scanner that is a program, started for each mail.
 
 Its arguments say what it is to scan: `{}` is the directory of the parts, `{}/*` every file; `*`, alone or behind `=`,
-every bare name (the directory is where it runs). There is no shell. Files that do not fit into one command line go in several, one after the
-other. Its answer is what it prints, at most 200 KiB of it, and its exit status; patterns or statuses judge that
-(`protocols.line_daemon.Reading`).
+every bare name (the directory is where it runs). There is no shell. Files that do not fit into one command line go in
+several, one after the other. Its answer is what it prints, at most 200 KiB of it, and its exit status; patterns or
+statuses judge that (`protocols.line_daemon.Reading`).
 
 **Failures:** none after the start: what goes wrong is the VirusScan's `error`. At the start ValueError for a program
 that is not there.

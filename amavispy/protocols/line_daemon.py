@@ -2,7 +2,8 @@
 
 amavis knows many of them by four things: a query such as `CONTSCAN {}`, what says clean, what says infected, and what
 the names are. `questions` makes queries of a template: `{}` is the directory of the parts, `{}/*` the path of a file,
-a `*` alone its bare name; with one of the latter there is a query a file. `Reading` judges an answer, infected before clean.
+a `*` alone its bare name; with one of the latter there is a query a file. `Reading` judges an answer, infected before
+clean.
 
 A daemon that ends its answer by closing is asked on a new connection each time; one whose answer is a line (ended by
 LF or NUL) keeps its connection.

@@ -29,7 +29,7 @@ _ENTITIES = 1500
 _PROTOTYPES = {"4 KB": 31_900, "30 KB": 11_000, "300 KB": 1_700, "10 MB": 53}  # messages a second, decoding
 _THEIR_BASE64 = 0.015  # seconds for 10 MB
 _RECEIVED = (
-    b"Received: from a.example.org (a.example.org [192.0.2.1])\r\n\tby mx.example.net (Postfix) with ESMTPS id 47110\r\n"
+    b"Received: from a.example.org (a.example.org [192.0.2.1])\r\n\tby mx.example.net (Postfix) with ESMTPS id 4711\r\n"
     b"\tfor <bob@example.net>; Mon, 01 Jun 2026 12:00:00 +0000\r\n"
 ) * 4
 

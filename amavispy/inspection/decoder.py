@@ -107,6 +107,7 @@ class _Decoding:
             self._unpack_levels()
         except LimitExceeded as limit:
             self.hold = str(limit)
+            _log.warning("NOTICE: HOLD reason: %s", self.hold)
         self._classify(self.tree.nodes)
         # Parents before their children, who have the lower numbers in a MIME structure.
         parts = tuple(node.part() for node in sorted(self.tree.nodes, key=_depth))

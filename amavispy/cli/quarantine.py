@@ -41,7 +41,8 @@ _AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.I)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _ADDRESS = re.compile(r"<?([^\s<>\x00-\x1f\x7f]{1,320})>?")
 _LINE_LIMIT = 2000
-_RICH = ("rich.console", "rich.table", "rich.text")
+# What click and rich import when they first print a bar or a table.
+_LATE = ("click._termui_impl", "rich.console", "rich.table", "rich.text", "rich.cells")
 
 
 def moment(value: str) -> int:
@@ -240,7 +241,7 @@ def _keeping(sources: Sources) -> Iterator[Keeping]:
     try:
         keeping = make_keeping(sources)
         server = keeping.config.server
-        for module in _RICH if sys.stdout.isatty() else ():
+        for module in _LATE if sys.stdout.isatty() else _LATE[:1]:
             importlib.import_module(module)  # the daemon's user may not be able to read it
         privileges.drop(server.daemon_user, server.daemon_group)
         yield keeping

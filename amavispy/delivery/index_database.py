@@ -37,7 +37,11 @@ _SCHEMA = (
 
 
 class IndexFailure(Exception):
-    """The index cannot be read or written now; the text says why."""
+    """The index cannot be read or written now; the text says why. `is_passing`: it may answer when asked again."""
+
+    def __init__(self, text: str, *, is_passing: bool = False) -> None:
+        super().__init__(text)
+        self.is_passing = is_passing
 
 
 class Statements:
@@ -78,8 +82,9 @@ class IndexDatabase:
             yield Statements(connection, "%s" if self._is_postgresql else "?")
             connection.commit()
         except self._driver.Error as error:
+            is_passing = self._connection is not None  # it was lost, or others were in the way
             self._give_up()
-            raise IndexFailure(" ".join(str(error).split()) or type(error).__name__) from error
+            raise IndexFailure(" ".join(str(error).split()), is_passing=is_passing) from error
         except BaseException:
             self.close()
             raise
@@ -133,9 +138,11 @@ class IndexDatabase:
     def _postgresql(self) -> Any:
         connection = self._limited.connect(self._address, connect_timeout=PATIENCE)
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-            for statement in _SCHEMA:
-                cursor.execute(statement)
+            cursor.execute("SELECT to_regclass('quarantine_index_address')")  # the last that is made
+            if cursor.fetchone()[0] is None:
+                cursor.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+                for statement in _SCHEMA:
+                    cursor.execute(statement)
         connection.commit()
         return connection
 

@@ -121,7 +121,12 @@ class QuarantineIndex:
 
     def _try(self, what: str, mail_id: str, act: Callable[[], None]) -> None:
         try:
-            act()
+            try:
+                act()
+            except IndexFailure as error:
+                if not error.is_passing:
+                    raise
+                act()
         except IndexFailure as error:
             _log.error("quarantine index: cannot %s %s: %s; `amavispy quarantine reindex`", what, mail_id, error)
 

@@ -106,7 +106,7 @@ class Vault:
             octets = self._from_file(mail_id, _candidates(mail_id, mail_file))
         if octets is None and quar_type in ("", "Q") and self._store:
             octets = self._store.fetch(mail_id, tag)
-        if octets is None and self._locator:
+        if octets is None and tag is None and self._locator:
             octets = self._located(mail_id, self._locator.copies_of(mail_id))
         if octets is None:
             raise NotReleasable(f"no quarantined message {mail_file or mail_id}")

@@ -81,7 +81,7 @@ class LdapServer:
             server,
             settings.bind_dn or None,
             settings.bind_password or None,
-            receive_timeout=self._timeout,
+            receive_timeout=max(1, round(self._timeout)),  # whole seconds
             read_only=True,
             auto_referrals=False,
             check_names=False,

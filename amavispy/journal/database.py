@@ -225,7 +225,7 @@ def _column(column: Column[Any], kind: str, length: int | None) -> Column[Any]:
     if "binary" in kind or "blob" in kind or kind == "bytea":
         found = LargeBinary(length)
     elif "char" in kind or "text" in kind:
-        found = String(length)
+        found = String(length or getattr(found, "length", None))
     elif "timestamp" in kind or "datetime" in kind:
         found = DateTime(timezone="with time zone" in kind)
     return Column(column.name, found, primary_key=column.primary_key)

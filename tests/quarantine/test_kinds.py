@@ -27,7 +27,7 @@ METHODS = {
     "local:virus-%m": ("F", "J/virus-Jnk7NzYB8pvl"),
     "local:virus-%m.gz": ("Z", "J/virus-Jnk7NzYB8pvl.gz"),
     "maildir:mail/%P": ("F", None),
-    "mbox:boxes/archive.mbox": ("F", "boxes/archive.mbox"),
+    "mbox:boxes/kept.mbox": ("F", "boxes/kept.mbox"),
     "bsmtp:batch/%m.bsmtp": ("B", "batch/Jnk7NzYB8pvl.bsmtp"),
     "sql:": ("Q", "Jnk7NzYB8pvl"),
 }
@@ -137,7 +137,7 @@ def test_when_mail_is_refused_all_that_can_be_is_taken_back(keeping: Keeping) ->
     with pytest.raises(TemporaryFailure, match="quarantine FAILED: 452 4.2.2 Mailbox full"):
         keeping.quarantine.keep(message(), wanted, bank())
     left = [path.name for path in keeping.directory.rglob("*") if path.is_file()]
-    assert left == ["archive.mbox"]
+    assert left == ["kept.mbox"]
     assert keeping.store
     assert keeping.store.keys() == []
     assert keeping.ids() == []

@@ -292,7 +292,10 @@ def _ldap_source(server: ServerSettings) -> Source:
 def _redis_source(server: ServerSettings) -> Source:
     from amavispy.tables.redis import RedisServer, RedisSource
 
-    servers = [RedisServer(dsn, server.lookup_timeout) for dsn in server.lookup_redis_dsn]
+    try:
+        servers = [RedisServer(dsn, server.lookup_timeout) for dsn in server.lookup_redis_dsn]
+    except ValueError as error:
+        raise _unusable("lookup_redis_dsn", str(error), "a Redis server") from error
     trims = server.trim_trailing_space_in_lookup_result_fields
     return RedisSource(Failover("lookup_redis", servers), server.lookup_redis_prefix, trims=trims)
 

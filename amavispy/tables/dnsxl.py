@@ -22,6 +22,7 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
@@ -58,6 +59,8 @@ class BlocklistResolver:
         seconds: float = _SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        # Now: a worker may not be able to read the module of a type it meets.
+        dns.rdata.load_all_types()  # type: ignore[no-untyped-call]
         self._servers = tuple(nameservers) or tuple((address, 53) for address in _of_system())
         self._seconds = seconds
         self._clock = clock

@@ -32,7 +32,10 @@ _KEYS_AT_A_TIME = 2000
 
 
 class RedisServer:
-    """One entry of lookup_redis_dsn. `timeout` is for connecting and for each answer, in seconds."""
+    """One entry of lookup_redis_dsn. `timeout` is for connecting and for each answer, in seconds.
+
+    Raises ValueError for a URL that is none.
+    """
 
     failures: tuple[type[Exception], ...] = (RedisError,)
 
@@ -40,6 +43,8 @@ class RedisServer:
         self.name = "redis " + dsn.rpartition("@")[2].rpartition("//")[2]
         self._dsn = dsn
         self._timeout = timeout
+        # Makes the module import now what it needs for a connection: a worker may not be able to read it.
+        redis.ConnectionPool.from_url(dsn).make_connection()
 
     def connect(self) -> Any:
         client = redis.Redis.from_url(

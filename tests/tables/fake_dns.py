@@ -21,10 +21,8 @@ class FakeNameServer:
         self.records = records
         self.ttl = ttl
         self.asked: list[str] = []
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
+        self._udp, self._tcp = _both()
         self.address: tuple[str, int] = self._udp.getsockname()
-        self._tcp = socket.create_server(self.address)
         self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._serve_udp, self._serve_tcp)]
 
     def _serve_udp(self) -> None:
@@ -86,3 +84,14 @@ class FakeNameServer:
             thread.join(5)
         self._udp.close()
         self._tcp.close()
+
+
+def _both() -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP on the same port, whichever is free for both."""
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 0))
+        try:
+            return udp, socket.create_server(udp.getsockname())
+        except OSError:
+            udp.close()

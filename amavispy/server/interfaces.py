@@ -13,15 +13,20 @@ import logging
 import socket
 from collections.abc import Iterable, Mapping
 
+import psutil
+
+try:  # at once, while the files can be read: later we are somebody else
+    import netifaces
+except ImportError:
+    netifaces = None
+
 _LOG = logging.getLogger("amavispy.server")
 
 
 def addresses() -> dict[str, tuple[str, ...]]:
     """Every interface with its IPv4 and IPv6 addresses, in the system's order."""
     try:
-        found = _from_netifaces()
-    except ImportError:
-        found = _from_psutil()
+        found = _from_netifaces() if netifaces else _from_psutil()
     except OSError as error:
         _LOG.error("cannot read the network interfaces: %s", error)
         return {}
@@ -39,8 +44,6 @@ def has_ipv6(interfaces: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 def _from_netifaces() -> dict[str, list[str]]:
-    import netifaces
-
     found: dict[str, list[str]] = {}
     for name in netifaces.interfaces():
         families = netifaces.ifaddresses(name)
@@ -50,8 +53,6 @@ def _from_netifaces() -> dict[str, list[str]]:
 
 
 def _from_psutil() -> dict[str, list[str]]:
-    import psutil
-
     families = (socket.AF_INET, socket.AF_INET6)
     return {
         name: [entry.address for entry in entries if entry.family in families]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import lzma
 import mmap
-import resource
 import struct
 import subprocess
 import sys
@@ -228,9 +227,15 @@ def probe(name: str) -> dict[str, object]:
         "parts": len(decoded.parts),
         "next_parts": [part.names for part in following.parts if part.names],
         "next_minors": minors(following),
-        "worker_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "worker_peak": memory_peak(),
         "child_peak": child_peak,
     }
+
+
+def memory_peak() -> int:
+    """MiB. Not ru_maxrss: that one a process inherits from the one that started it, exec or not."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) >> 10
 
 
 def main(arguments: list[str]) -> None:

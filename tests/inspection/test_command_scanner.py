@@ -87,7 +87,7 @@ def test_its_exit_status_may_judge_and_bare_names_are_found_where_it_runs(tmp_pa
 
 def test_every_batch_of_files_is_scanned(tmp_path: Path) -> None:
     parts = tuple(Part(number, str(number), None, octets=b"x") for number in range(1, 900))
-    scanner = spec("/bin/grep", "-c", "worm", "{}/*", inquiry=Inquiry(infected=r":1$", clean=":0$", names="(p900):1"))
+    scanner = spec("/bin/grep", "-Hc", "worm", "{}/*", inquiry=Inquiry(infected=r":1$", clean=":0$", names="(p900):1"))
     assert scan(scanner, tmp_path, *parts) == VirusScan("program")
     found = scan(scanner, tmp_path, *parts, Part(900, "900", None, octets=b"worm"))
     assert found.parts == (900,)

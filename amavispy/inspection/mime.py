@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 
-from amavispy.inspection.habits import CR_ENDS_LINES, GUESSES_BOUNDARY, MATCHES_PREFIX, OUTER_FIRST
+from amavispy.inspection.habits import GUESSES_BOUNDARY
 from amavispy.inspection.mime_delimiters import Delimiter, Delimiters
 from amavispy.inspection.mime_header import Description, describe, is_proper_section, section_end
 from amavispy.mail.message import Octets
@@ -32,9 +33,6 @@ MESSAGE_TYPES = frozenset(("message/rfc822", "message/global", "message/news"))
 UNPARSEABLE = "application/x-unparseable-multipart"
 
 _CLOSED_AGAIN = Defect(DefectKind.REOPENED_MULTIPART, is_ambiguous=True)
-_LINE_BEGINS = Defect(DefectKind.PREFIX_BOUNDARY, is_ambiguous=True)
-_SEVERAL_LEVELS = Defect(DefectKind.NESTED_BOUNDARY, is_ambiguous=True)
-_BARE_CR = Defect(DefectKind.BARE_CR, is_ambiguous=True)
 _NOT_CLOSED = Defect(DefectKind.NO_CLOSING_BOUNDARY)
 _NO_BOUNDARY = Defect(DefectKind.NO_BOUNDARY)
 _OTHER_BOUNDARY = Defect(DefectKind.NO_BOUNDARY, is_ambiguous=True)
@@ -181,15 +179,11 @@ class _Splitter:
 
     def _next_delimiter(self, at: int) -> Delimiter | None:
         """The next delimiter; the container that is open learns when another reader would see another one."""
-        before = self.delimiters.found
+        known = len(self.delimiters.defects)
         delimiter = self.delimiters.next(at)
-        if self.delimiters.found != before:
-            if self.delimiters.found & CR_ENDS_LINES:
-                self.stack[-1].noted(_BARE_CR)
-            if self.delimiters.found & MATCHES_PREFIX:
-                self.stack[-1].noted(_LINE_BEGINS)
-            if self.delimiters.found & OUTER_FIRST:
-                self.stack[-1].noted(_SEVERAL_LEVELS)
+        if len(self.delimiters.defects) > known:
+            for defect in islice(self.delimiters.defects, known, None):
+                self.stack[-1].noted(defect)
         return delimiter
 
     def _content_end(self, body: int, delimiter: Delimiter | None) -> int:

@@ -19,7 +19,12 @@ from itertools import islice
 
 from amavispy.inspection.habits import CR_ENDS_LINES, MATCHES_PREFIX, OUTER_FIRST
 from amavispy.mail.message import Octets
+from amavispy.mail.verdict import Defect, DefectKind
 
+_BARE_CR = Defect(DefectKind.BARE_CR, is_ambiguous=True)
+_LINE_BEGINS = Defect(DefectKind.PREFIX_BOUNDARY, is_ambiguous=True)
+_BOUNDARY_BEGINS = Defect(DefectKind.PREFIX_BOUNDARY)
+_SEVERAL_LEVELS = Defect(DefectKind.NESTED_BOUNDARY, is_ambiguous=True)
 _LINE_LIMIT = 1006  # a boundary, its dashes and the line end
 _BEHIND = frozenset((b"", b"\r", b"\n", b" ", b"\t", b"-"))  # what may follow a boundary in a delimiter
 _FEW = 3
@@ -44,6 +49,7 @@ class Delimiters:
     octets: Octets
     habits: int
     found: int = 0
+    defects: dict[Defect, None] = field(default_factory=dict)
     levels: dict[bytes, list[int]] = field(default_factory=dict)
     _lengths: dict[int, int] = field(default_factory=dict)
     _clear: dict[bytes, int] = field(default_factory=dict)  # up to where a boundary is known not to occur
@@ -89,9 +95,13 @@ class Delimiters:
             if before == b"\n" and not self._is_known(behind) and (delimiter := self.at(place)):
                 return delimiter
             if before == b"\r":
-                self.found |= CR_ENDS_LINES
+                self._note(CR_ENDS_LINES, _BARE_CR)
             place = find(mark, place + 1, end)
         return None
+
+    def _note(self, habits: int, defect: Defect) -> None:
+        self.found |= habits
+        self.defects[defect] = None
 
     def _is_known(self, behind: bytes) -> bool:
         """A line that goes on behind the boundary, when it is known that there are such lines."""
@@ -104,7 +114,7 @@ class Delimiters:
                 if delimiter := self.at(start):
                     return delimiter
             elif self._begins_with_boundary(self._line(start)[0]):
-                self.found |= CR_ENDS_LINES
+                self._note(CR_ENDS_LINES, _BARE_CR)
         return None
 
     def at(self, start: int) -> Delimiter | None:
@@ -113,7 +123,7 @@ class Delimiters:
             return None
         line, after = self._line(start)
         if b"\r" in line:
-            self.found |= CR_ENDS_LINES
+            self._note(CR_ENDS_LINES, _BARE_CR)
         boundary, is_closing = self._exact(line)
         if boundary is None or len(self._lengths) > 1:
             boundary, is_closing = self._or_prefix(line, boundary, is_closing)
@@ -121,7 +131,7 @@ class Delimiters:
             return None
         levels = self.levels[boundary]
         if len(levels) > 1:
-            self.found |= OUTER_FIRST
+            self._note(OUTER_FIRST, _SEVERAL_LEVELS)
         return Delimiter(start, after, levels[0 if self.habits & OUTER_FIRST else -1], is_closing)
 
     def _line(self, start: int) -> tuple[bytes, int]:
@@ -141,9 +151,10 @@ class Delimiters:
         """What a reader takes who is content with a line that begins with the delimiter."""
         candidates = [line[:n] for n in self._some_lengths() if line[:n] in self.levels and len(line) >= n]
         if exact is None and candidates:
-            self.found |= MATCHES_PREFIX
+            self._note(MATCHES_PREFIX, _LINE_BEGINS)
         elif len(candidates) > 1 or (candidates and candidates[0] != exact):
-            self.found |= MATCHES_PREFIX | OUTER_FIRST
+            # Mailers that call the inner boundary "outer_alt" are many; all readers see the same parts.
+            self._note(MATCHES_PREFIX | OUTER_FIRST, _BOUNDARY_BEGINS)
         if not candidates or not self.habits & MATCHES_PREFIX:
             return exact, is_closing
         chosen = (min if self.habits & OUTER_FIRST else max)(candidates, key=lambda b: self.levels[b][-1])

@@ -34,6 +34,9 @@ _UNPARSED = "Unable to parse, perhaps message contains too many parts"
 
 _IN_MARGIN = Defect(DefectKind.PART_IN_MARGIN, is_ambiguous=True)
 _ENCODED = DefectKind.ENCODED_CONTAINER
+_UNHARMED = {
+    Defect(kind, is_ambiguous=True): Defect(kind) for kind in (DefectKind.DUPLICATE_ENCODING, DefectKind.ODD_ENCODING)
+}
 
 Content = bytes | memoryview
 _Key = tuple[object, ...]
@@ -78,6 +81,7 @@ class _Hanging:
         self.entities: dict[int, tuple[Entity, Node]] = {}
         self.seen: set[_Key] = set()
         self.spans: dict[_Key, Contents] = {}
+        self.same: set[int] = set()  # entities whose content is the same by each encoding they may have
 
     def add(self, structure: Structure) -> None:
         if self.entities:
@@ -89,7 +93,7 @@ class _Hanging:
         """Entities may have learnt of defects until the last reading."""
         for entity, node in self.entities.values():
             if entity.defects:
-                node.noted(*entity.defects)
+                node.noted(*(_UNHARMED.get(d, d) if id(entity) in self.same else d for d in entity.defects))
 
     # The most usual reading
 
@@ -123,6 +127,8 @@ class _Hanging:
             node.octets = _slice(octets, entity.start, entity.end)
             return None
         contents = self._decoded(octets, entity, node)
+        if not contents.others:
+            self.same.add(id(entity))
         node.octets = contents.usual
         if contents.defects:
             node.noted(*contents.defects)

@@ -24,7 +24,7 @@ _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"="))
 _JUNK = re.compile(rb"[^A-Za-z0-9+/=\s\0]")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _NOT_URL_SAFE = bytes(set(_NOT_BASE64) - set(b"-_")) + b"="
-_URL_MARK = re.compile(rb"[A-Za-z0-9+/][-_][A-Za-z0-9+/]")
+_URL_MARK = re.compile(rb"[A-Za-z0-9+/][-_]|[-_][A-Za-z0-9+/]")
 _WORDS = re.compile(rb"[A-Za-z]+ [A-Za-z]+")
 _LONG_RUN = re.compile(rb"[A-Za-z0-9+/]{24}")
 _PAD = re.compile(rb"=[=\s]*")

@@ -193,6 +193,23 @@ def php_mailer(writer: Writer) -> bytes:
     )  # fmt: skip
 
 
+def php_class(writer: Writer) -> bytes:
+    """Of the many classes for PHP that name the inner boundary after the outer one."""
+    mark, ending = f"----=_NextPart_{writer.hexadecimal(32)}", writer.random.choice(("_alt", "alt", "_rel", ".1", "A"))
+    inner = f'Content-Type: multipart/alternative;\r\n\tboundary="{mark}{ending}"\r\n\r\n' + multipart(
+        mark + ending,
+        plain(writer.accented(), '; charset="utf-8"', "8bit"),
+        f'Content-Type: text/html; charset="utf-8"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{writer.html()}',
+    )
+    attached = (
+        "Content-Type: application/octetstream\r\nContent-Transfer-Encoding: base64\r\n"
+        f'Content-Disposition: attachment; filename="LOGO.png"\r\n\r\n{base64_of(build.PNG)}'
+    )
+    return writer.header(f'Content-Type: multipart/mixed;\r\n\tboundary="{mark}"', "MIME-Version: 1.0") + (
+        f"\r\n{multipart(mark, inner, attached)}".encode()
+    )
+
+
 def nodemailer(writer: Writer) -> bytes:
     number = writer.hexadecimal(14)
     parts = [plain(writer.text(2), "; charset=utf-8")]
@@ -243,6 +260,7 @@ MAILERS: tuple[Template, ...] = (
     mutt,
     java_mail,
     php_mailer,
+    php_class,
     nodemailer,
     lotus_notes,
     calendar_invitation,

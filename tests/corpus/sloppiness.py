@@ -230,7 +230,8 @@ def encoding_of_the_multipart(writer: Writer) -> bytes:
 
 
 def odd_encodings(writer: Writer) -> bytes:
-    encoding = writer.random.choice(("8-bit", "7BIT", "8Bit", "7bit;", "utf-8", "none", "us-ascii", "8BITMIME", "text"))
+    encoding = writer.random.choice(("8-bit", "7BIT", "8Bit", "7bit;", "utf-8", "none", "us-ascii", "8BITMIME", "text",
+                                     "quoted printable"))  # fmt: skip
     fields = ["MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", f"Content-Transfer-Encoding: {encoding}"]
     return writer.header(*fields) + f"\r\n{writer.accented()}".encode()
 

@@ -11,7 +11,9 @@ loop is the worker's to see.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gc
+import locale
 import logging
 import mmap
 import os
@@ -56,6 +58,8 @@ def main(sock: socket.socket, parent: int, table: Mapping[str, Way], confine: Ca
     gc.freeze()  # what the worker left behind is never finalised: its sockets' numbers may soon be other files
     sock = _keep_only(sock)
     setproctitle.setproctitle(f"amavispy ({title})")
+    with contextlib.suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")  # libarchive drops names that the locale cannot spell
     confine()
     serve(sock, table)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from tests.inspection import by_hand
 from tests.inspection.children import PAYLOAD, Children, holders, minors, running
 from tests.inspection.packers import _FILTERS, _PACKERS, pack
 
+ROOT = Path(__file__).parent.parent.parent
 MEMBERS = {"payload.vbs": PAYLOAD, "text.txt": b"nothing\n" * 900}
 SPECIAL = ["cpio", "cpio-odc", "cpio-bin", "iso", "iso-udf", "deb", "rpm", "fat", "squashfs", "ext", "msi"]
 
@@ -73,6 +77,21 @@ def test_a_self_extracting_program_gives_what_it_carries(kind: str, children: Ch
 
 def test_a_disk_in_a_virtual_disk_is_looked_into(children: Children, tmp_path: Path):
     assert holders(children.unpacked(by_hand.vhd(pack("fat", MEMBERS, tmp_path)), "disk.vhd"))
+
+
+@pytest.mark.parametrize("kind", ["7z", "tar", "cab", "zip"])
+def test_names_are_read_in_whatever_locale_the_daemon_was_started(kind: str, tmp_path: Path):
+    archive = tmp_path / "archive"
+    archive.write_bytes(pack(kind, {"grüße.exe": PAYLOAD}, tmp_path))
+    code = (
+        "import sys; from tests.inspection.children import *\n"
+        "with running() as c: print(ascii([p.names for p in holders(c.unpacked(open(sys.argv[1], 'rb').read()))]))"
+    )
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, archive], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ascii("grüße.exe") in done.stdout
 
 
 def test_what_follows_a_compressed_file_is_looked_at(children: Children):

@@ -43,7 +43,14 @@ class SqlConnection:
         try:
             cursor.execute(statement, tuple(parameters))
             names = [column[0].lower() for column in cursor.description]
-            return [dict(zip(names, map(_as_text, row), strict=True)) for row in cursor.fetchall()]
+            # Octets as text, as addresses are on the wire.
+            return [
+                {
+                    name: value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+                    for name, value in zip(names, row, strict=True)
+                }
+                for row in cursor.fetchall()
+            ]
         finally:
             cursor.close()
 
@@ -65,7 +72,10 @@ class SqlServer:
 
     def connect(self) -> SqlConnection:
         paramstyle = "qmark" if self._engine.dialect.paramstyle == "qmark" else "format"
-        return SqlConnection(self.dialect, paramstyle, self._engine.raw_connection())
+        try:
+            return SqlConnection(self.dialect, paramstyle, self._engine.raw_connection())
+        except (TypeError, ValueError) as error:  # an option in the URL that the driver does not know
+            raise ArgumentError(str(error)) from error
 
     def close(self, connection: SqlConnection) -> None:
         connection.handle.close()
@@ -111,7 +121,9 @@ def _postgresql(url: URL, timeout: float) -> Engine:
     def connect() -> psycopg.Connection[Any]:
         args, options = engine.dialect.create_connect_args(url)
         limits: dict[str, Any] = {"connect_timeout": max(2, round(timeout)), "application_name": "amavispy"}
-        return Limited.connect(*args, **{**limits, **options})
+        # Statements prepared on the server do not survive PgBouncer, so they have to be asked for.
+        threshold = options.pop("prepare_threshold", None)
+        return Limited.connect(*args, prepare_threshold=threshold and int(threshold), **{**limits, **options})
 
     engine = sqlalchemy.create_engine(url, creator=connect, use_native_hstore=False, **_POOL)
     return engine
@@ -123,8 +135,3 @@ def _name(url: URL) -> str:
         return f"sqlite {url.database}"
     port = f":{url.port}" if url.port else ""
     return f"{url.get_backend_name()} {url.host or url.query.get('unix_socket', 'localhost')}{port}/{url.database}"
-
-
-def _as_text(value: Any) -> Any:
-    """Octets as text, as addresses are on the wire."""
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

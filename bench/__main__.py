@@ -1,9 +1,9 @@
 """bench - what a message costs, beside a real amavisd in the same run.
 
-    python -m bench S0 S2 [--short] [--json FILE]
+    python -m bench [S0 S1 S2] [--mail 4KB 30KB 300KB 1MBzip 10MB] [--short] [--json FILE]
 
-S0 is pass-through, S2 MIME, types, banned and header checks with clamd. The peers run in turn, A B A B, each in a
-private directory on free ports, into the same sink; CPU is that of the filter's whole process tree. Absolute figures
+S0 is pass-through, S1 MIME, types, banned and header checks, S2 the same with clamd. The peers run in turn, A B A B, each
+in a private directory on free ports, into the same sink; CPU is that of the filter's whole process tree. Absolute figures
 drift by half on a shared machine: compare within a run.
 """
 
@@ -15,8 +15,10 @@ import os
 import platform
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from bench import corpus
 from bench.load import Load, Sample, run_load
 from bench.peers import PEERS, SCENARIOS, Clamd, Sink
 
@@ -24,12 +26,17 @@ from bench.peers import PEERS, SCENARIOS, Clamd, Sink
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="default: all")
+    parser.add_argument("--mail", nargs="+", choices=corpus.NAMES, default=["4KB"], help="mails of the corpus [4KB]")
     parser.add_argument("--short", action="store_true", help="fewer messages and rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     arguments = parser.parse_args()
-    load = Load(messages=200, rounds=2) if arguments.short else Load(messages=1000, rounds=3)
-    results = {name: measure(name, load) for name in arguments.scenarios or SCENARIOS}
-    report(results, load)
+    loads = [Load(200, 2, mail=mail) if arguments.short else Load(1000, 3, mail=mail) for mail in arguments.mail]
+    results = {
+        name if len(loads) == 1 else f"{name} {load.mail}": measure(name, load)
+        for name in arguments.scenarios or SCENARIOS
+        for load in loads
+    }
+    report(results, loads[0])
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine(), "scenarios": results}, indent=2) + "\n")
     return 0
@@ -48,9 +55,9 @@ def measure(scenario: str, load: Load) -> dict[str, dict[str, float]]:
         for _ in range(load.rounds):
             for name, peer in PEERS.items():
                 with peer(scenario, sink, clamd) as running:
-                    run_load(running, Load(messages=20, rounds=1))  # warm: workers forked, connections open
+                    run_load(running, replace(load, messages=load.messages // 10))  # workers forked, connections open
                     samples[name].append(run_load(running, load))
-                    print(f"  {scenario} {name:9} {samples[name][-1]}", file=sys.stderr, flush=True)
+                    print(f"  {scenario} {load.mail} {name:9} {samples[name][-1]}", file=sys.stderr, flush=True)
     figures: dict[str, dict[str, float]] = {"cpu_ms": {}, "cpu_ms_min": {}, "cpu_ms_max": {}, "msg_s": {}}
     for name, taken in samples.items():
         cpu = [sample.cpu_ms for sample in taken]
@@ -61,13 +68,13 @@ def measure(scenario: str, load: Load) -> dict[str, dict[str, float]]:
 
 
 def report(results: dict[str, dict[str, dict[str, float]]], load: Load) -> None:
-    print(f"{load.messages} messages of 4 KB, {load.sessions} sessions, median of {load.rounds} rounds\n")
-    print(f"{'scenario':10}{'peer':12}{'CPU ms/msg':>12}{'(min..max)':>18}{'msg/s':>10}{'CPU ratio':>11}")
+    print(f"{load.messages} small or fewer large mails, {load.sessions} sessions, median of {load.rounds} rounds\n")
+    print(f"{'scenario':12}{'peer':12}{'CPU ms/msg':>12}{'(min..max)':>18}{'msg/s':>10}{'CPU ratio':>11}")
     for scenario, figures in results.items():
         for name, cpu in figures["cpu_ms"].items():
             spread = f"({figures['cpu_ms_min'][name]:.2f}..{figures['cpu_ms_max'][name]:.2f})"
             ratio = figures["cpu_ms"]["amavisd"] / cpu if cpu else 0
-            print(f"{scenario:10}{name:12}{cpu:12.2f}{spread:>18}{figures['msg_s'][name]:10.1f}{ratio:10.1f}x")
+            print(f"{scenario:12}{name:12}{cpu:12.2f}{spread:>18}{figures['msg_s'][name]:10.1f}{ratio:10.1f}x")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench import corpus
+
 
 @dataclass(frozen=True)
 class Load:
-    """How much is sent: messages a round, rounds, sessions at the same time, octets a message."""
+    """How much is sent: messages a round, rounds, sessions at the same time, and which mail of the corpus."""
 
     messages: int
     rounds: int
     sessions: int = 4
-    size: int = 4096
+    mail: str = "4KB"
+
+    @property
+    def count(self) -> int:
+        """Fewer of the larger mails, so that a round takes about as long."""
+        return max(4, self.messages // {"4KB": 1, "30KB": 2, "300KB": 8, "1MBzip": 20, "10MB": 100}[self.mail])
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,15 @@ class Running(Protocol):
 
 def run_load(running: Running, load: Load) -> Sample:
     """Send; every message must be accepted (smtp-source fails otherwise)."""
-    command = ["smtp-source", "-s", str(load.sessions), "-m", str(load.messages), "-l", str(load.size), "-d"]
-    command += ["-f", "a@example.org", "-t", "b@example.com", f"inet:127.0.0.1:{running.port}"]
-    before, started = cpu_of_tree(running.pid), time.monotonic()
-    subprocess.run(command, check=True, timeout=600)
-    seconds = time.monotonic() - started
-    return Sample((cpu_of_tree(running.pid) - before) * 1000 / load.messages, load.messages / seconds)
+    with tempfile.NamedTemporaryFile(prefix="amavispy-bench-") as file:
+        file.write(corpus.mail(load.mail).replace(b"\r\n", b"\n"))
+        file.flush()
+        command = ["smtp-source", "-s", str(load.sessions), "-m", str(load.count), "-F", file.name, "-d"]
+        command += ["-f", "a@example.org", "-t", "b@example.com", f"inet:127.0.0.1:{running.port}"]
+        before, started = cpu_of_tree(running.pid), time.monotonic()
+        subprocess.run(command, check=True, timeout=600)
+        seconds = time.monotonic() - started
+    return Sample((cpu_of_tree(running.pid) - before) * 1000 / load.count, load.count / seconds)
 
 
 def cpu_of_tree(pid: int) -> float:

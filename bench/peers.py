@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SCENARIOS = ("S0", "S2")
+SCENARIOS = ("S0", "S1", "S2")
 _ROOT = Path(__file__).parent.parent
 
 
@@ -113,7 +113,7 @@ class Amavispy(Daemon):
             _AMAVISPY.format(
                 port=self.port,
                 sink=sink.port,
-                checks=_AMAVISPY_S0 if scenario == "S0" else _AMAVISPY_S2.format(clamd=clamd.path),
+                checks=_AMAVISPY_CHECKS[scenario].format(clamd=clamd.path),
             )
         )
         user = ["-u", "nobody", "-g", "nogroup"] if os.geteuid() == 0 else ["-X", "no_conf_file_writable_check"]
@@ -129,7 +129,7 @@ class Amavisd(Daemon):
         super().__init__()
         self.port = free_port()
         home = self.home("amavis")
-        checks = _AMAVISD_S0 if scenario == "S0" else _AMAVISD_S2.replace("@CLAMD@", str(clamd.path))
+        checks = _AMAVISD_CHECKS[scenario].replace("@CLAMD@", str(clamd.path))
         text = _AMAVISD.replace("@HOME@", str(home)).replace("@PORT@", str(self.port)).replace("@SINK@", str(sink.port))
         (self.directory / "amavisd.conf").write_text(text + checks + "1;\n")
         self.start("amavisd", "-c", self.directory / "amavisd.conf", "foreground")
@@ -158,9 +158,11 @@ bypass_spam_checks_maps = true
 bypass_banned_checks_maps = true
 bypass_header_checks_maps = true
 """
-_AMAVISPY_S2 = r"""
+_AMAVISPY_S1 = r"""
 bypass_spam_checks_maps = true
 banned_filename_re = ['.\.(?:exe|vbs|pif|scr|bat|cmd|com|cpl)$', '^\.exe-ms$']
+"""
+_AMAVISPY_CLAMD = """
 [[av_scanners]]
 name = "ClamAV-clamd"
 type = "clamd"
@@ -181,11 +183,19 @@ _AMAVISD_S0 = r"""
 @bypass_virus_checks_maps = (1); @bypass_spam_checks_maps = (1);
 @bypass_banned_checks_maps = (1); @bypass_header_checks_maps = (1); $bypass_decode_parts = 1;
 """
-_AMAVISD_S2 = r"""
+_AMAVISD_S1 = r"""
 @bypass_spam_checks_maps = (1);
 $banned_filename_re = new_RE(qr'.\.(exe|vbs|pif|scr|bat|cmd|com|cpl)$'i, qr'^\.exe-ms$');
 $MAXLEVELS = 14; $MAXFILES = 1500; $MAX_EXPANSION_QUOTA = 300*1024*1024;
 @keep_decoded_original_maps = (new_RE(qr'^MAIL$', qr'^MAIL-UNDECIPHERABLE$'));
+"""
+_AMAVISD_CLAMD = r"""
 @av_scanners = (['ClamAV-clamd', \&ask_daemon, ["CONTSCAN {}\n", '@CLAMD@'],
   qr/\bOK$/m, qr/\bFOUND$/m, qr/^.*?: (?!Infected Archive)(.*) FOUND$/m]);
 """
+_AMAVISPY_CHECKS = {"S0": _AMAVISPY_S0, "S1": _AMAVISPY_S1, "S2": _AMAVISPY_S1 + _AMAVISPY_CLAMD}
+_AMAVISD_CHECKS = {
+    "S0": _AMAVISD_S0,
+    "S1": "@bypass_virus_checks_maps = (1);\n" + _AMAVISD_S1,
+    "S2": _AMAVISD_S1 + _AMAVISD_CLAMD,
+}

@@ -2,9 +2,9 @@
 
     python -m bench [S0 S1 S2] [--mail 4KB 30KB 300KB 1MBzip 10MB] [--short] [--json FILE]
 
-S0 is pass-through, S1 MIME, types, banned and header checks, S2 the same with clamd. The peers run in turn, A B A B, each
-in a private directory on free ports, into the same sink; CPU is that of the filter's whole process tree. Absolute figures
-drift by half on a shared machine: compare within a run.
+S0 is pass-through, S1 MIME, types, banned and header checks, S2 the same with clamd. The peers run in turn, A B A B,
+each in a private directory on free ports, into the same sink; CPU is that of the filter's whole process tree. Absolute
+figures drift by half on a shared machine: compare within a run.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ from amavispy.inspection.zip_directory import (
 _OWN = frozenset((0, 8, 12))
 _LIBARCHIVE = frozenset((14, 93, 95, 98))
 _SMALL = 65_536
+_UNDEFINED = 0xC780  # bits of the flags that mean nothing (APPNOTE 4.4.4)
 _MACROS = ("vbaproject.bin", "/macrosheets/", "basic/script-lc.xml", "vbadata.xml")
 
 
@@ -108,7 +109,7 @@ class _Reading:
             if entry := self._known.get(at):
                 header = local_header(self.octets, at)
                 end = (header[1] if header else at) + entry.size
-            elif header := local_header(self.octets, at):
+            elif (header := local_header(self.octets, at)) and self._is_plausible(*header):
                 local, start = header
                 self.is_ambiguous |= bool(self._known)
                 self._finish_header(local, start)
@@ -117,6 +118,12 @@ class _Reading:
             else:
                 end = at + 4
             at = self.octets.find(b"PK\3\4", max(at + 4, end if end <= len(self.octets) else 0))
+
+    def _is_plausible(self, local: Entry, start: int) -> bool:
+        """Programs that read zip files contain the signature too, with code behind it."""
+        if local.flags & _UNDEFINED:
+            return False
+        return start + local.size <= len(self.octets) or min(local.name) >= 32
 
     def _finish_header(self, local: Entry, start: int) -> None:
         """The size of a member that has it behind itself (APPNOTE 4.3.9) is where its data end."""

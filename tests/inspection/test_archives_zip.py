@@ -150,6 +150,11 @@ def test_a_directory_that_says_a_wrong_place_is_found_where_it_is():
     assert contents(body + listed + end(1, len(listed), len(body) - 7)) >= {EVIL}
 
 
+def test_a_signature_in_a_programs_code_is_no_member():
+    code = b"PK\3\4" + bytes(range(7, 7 + 26)) + bytes(range(1, 200))
+    assert read(code + build.zip_of({"a": EVIL})) == ({("a",): EVIL}, "")
+
+
 def test_members_that_overlap_are_ambiguous():
     body = local(b"a", GOOD) + local(b"b", EVIL)
     second = len(local(b"a", GOOD))

@@ -57,7 +57,7 @@ _FIELD = re.compile(rb"\n(?i:content-(type|transfer-encoding|disposition)):([^\n
 _LOOSE_FIELD = re.compile(
     rb"\n[ \t]*(?i:content-(type|transfer-encoding|disposition))(?:[ \t]|\r?\n[ \t])*:([^\n]*(?:\n[ \t][^\n]*)*)"
 )
-_NOT_A_FIELD = re.compile(rb"^(?![ \t\r\n]|[!-9;-~\x80-\xff\0]++[ \t]*+:|\Z)", re.M)
+_NOT_A_FIELD = re.compile(rb"^(?![ \t\r\n]|[!-9;-~\x80-\xff]++:|\Z)", re.M)
 _NO_LOOSE_FIELD = re.compile(rb"^(?![ \t\r\n]|[!-9;-~\x80-\xff\0]++(?:[ \t]|\r?+\n[ \t])*+:|\Z)", re.M)
 _BLANK_LINE = re.compile(rb"^[ \t]++\r?+(?:\n|\Z)", re.M)
 _CONTENT = re.compile(rb"(?i:content-(?:type|transfer-encoding|disposition))")
@@ -168,8 +168,8 @@ def _plainly(fields: _Fields) -> Description | None:
     main, encoding, count = "", "", 0
     kinds: list[Parameters] = []
     dispositions: list[Parameters] = []
-    for name, value in fields:
-        value = value.strip()
+    for name, given in fields:
+        value = given.strip()
         if not is_proper(value):
             return None
         match len(name):  # type, disposition, transfer-encoding
@@ -183,6 +183,8 @@ def _plainly(fields: _Fields) -> Description | None:
                 if _NAMES.search(value):
                     dispositions.append(Parameters.parse(value))
             case _:
+                if b"\n" in given:  # some do not unfold what they compare
+                    return None
                 count += 100
                 encoding = _main(value)
     if count not in _ONCE:
@@ -253,6 +255,7 @@ class _Odd:
         self.defects: dict[Defect, None] = {}
         fields = _found(_FIELD, header) if is_proper_section else self._loose_fields()
         self.fields = [(name.lower(), value.strip()) for name, value in fields]
+        self.has_folded_encoding = any(len(name) > 11 and b"\n" in value for name, value in fields)
         self.kinds = _values(self.fields, b"type")
         self.dispositions = _values(self.fields, b"disposition")
         self.transfer_encodings = _values(self.fields, b"transfer-encoding")
@@ -345,7 +348,7 @@ class _Odd:
         ordered = list(found)
         if self.habits & LAST_FIELD:
             ordered.reverse()
-        if not all(map(is_proper, self.transfer_encodings)):
+        if self.has_folded_encoding or not all(map(is_proper, self.transfer_encodings)):
             ordered.append("")  # who finds no encoding there decodes nothing
         return tuple(dict.fromkeys(ordered))
 
@@ -356,7 +359,7 @@ class _Odd:
             self._note(DefectKind.CONTROL_IN_FIELD, True)
         if any(b"(" in value for value in odd):
             self._note(DefectKind.COMMENT_IN_FIELD, len(types) > 1 or len(encodings) > 1)
-        if any(not is_proper(value) and b"(" not in value for value in self.transfer_encodings):
+        if self.has_folded_encoding or any(not is_proper(v) and b"(" not in v for v in self.transfer_encodings):
             self._note(DefectKind.ODD_ENCODING, not IDENTITIES.issuperset(encodings))
         if len(self.kinds) == 1 and len(types) > 1:
             self._note(DefectKind.ODD_TYPE, True)

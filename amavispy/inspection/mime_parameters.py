@@ -252,6 +252,7 @@ def _extended(parameters: Parameters, key: str) -> list[str]:
         names.append(_joined([sections[number][0] for number in numbers]))
         if any(len(given) > 1 for given in sections.values()):
             names.append(_joined([sections[number][-1] for number in numbers]))
+            names.append(_joined([section for number in numbers for section in sections[number]]))
     return list(dict.fromkeys(names))
 
 

@@ -151,6 +151,8 @@ def _broken_base64(octets: bytes, pad: int) -> Contents:
     if data is not None:
         readings.insert(0, _run(data.translate(None, _NOT_BASE64)))
     is_ambiguous = data is None and bool(tail or junk) and len(set(readings)) > 1
+    if is_ambiguous:  # who cannot decode it shows it as it is
+        readings.append(octets)
     kind = DefectKind.BROKEN_BASE64 if is_ambiguous else DefectKind.LOOSE_BASE64
     return _contents(readings, Defect(kind, is_ambiguous))
 

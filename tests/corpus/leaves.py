@@ -87,6 +87,11 @@ def base64_with_footer(_: Random) -> Entity:
     return _attached(_base64() + b"_______________________________________________\r\nlist mailing list\r\n")
 
 
+def base64_in_name_only(_: Random) -> Entity:
+    """Who cannot decode it shows it as it is."""
+    return _attached(PAYLOAD + CRLF)
+
+
 def quoted_printable(_: Random) -> Entity:
     return _attached(b"".join(b"=%02X" % octet for octet in PAYLOAD), b"quoted-printable")
 
@@ -251,7 +256,8 @@ LEAVES: Mapping[str, Leaf] = {
     for leaf in (
         base64_clean, base64_with_junk, base64_with_padding_in_the_middle, base64_that_ends_at_its_padding,
         base64_with_padding_to_skip, base64_that_ends_at_junk, base64_url_safe, base64_without_padding,
-        base64_with_one_character_too_many, base64_one_character_a_line, base64_with_footer, quoted_printable,
+        base64_with_one_character_too_many, base64_one_character_a_line, base64_with_footer, base64_in_name_only,
+        quoted_printable,
         quoted_printable_lower_case, quoted_printable_soft_break, quoted_printable_soft_break_and_blanks,
         quoted_printable_soft_break_by_cr, quoted_printable_false_escape,
         encoding_in_quotes, encoding_with_comma, encoding_with_words, encoding_as_encoded_word, encoding_in_pieces,

@@ -66,6 +66,8 @@ def test_clean_base64_has_one_reading(content: bytes, line_end: bytes):
 )
 def test_base64_is_read_in_every_way(octets: bytes, readings: set[bytes] | None, is_ambiguous: bool):
     found = base64_readings(octets)
+    if is_ambiguous and readings:
+        readings = readings | {octets}  # who cannot decode it shows it as it is
     assert readings is None or readings == {found.usual, *found.others}
     assert are_ambiguous(found) == is_ambiguous
 

@@ -72,6 +72,7 @@ class IndexDatabase:
         self._limited: Any = _limited(self._driver.Connection) if self._is_postgresql else None
         self._connection: Any = None
         self._owner = 0
+        self._file: tuple[int, int] | None = None
         self._avoided_until = 0.0
 
     @contextmanager
@@ -103,14 +104,29 @@ class IndexDatabase:
             self._avoided_until = self._clock() + AVOIDED_SECONDS
 
     def _opened(self, writes: bool) -> Any:
-        if self._connection is not None and self._owner == os.getpid():
+        if self._connection is not None and self._owner == os.getpid() and not self._is_replaced():
             return self._begun(self._connection, writes)
         if self._clock() < self._avoided_until:
             raise IndexFailure("it did not answer lately")
         self._connection = None  # another process's is not ours to close
         connection = self._postgresql() if self._is_postgresql else self._sqlite()
-        self._connection, self._owner = connection, os.getpid()
+        self._connection, self._owner, self._file = connection, os.getpid(), self._identity()
         return self._begun(connection, writes)
+
+    def _is_replaced(self) -> bool:
+        """Whether somebody has removed the file, or put another in its place: what is written to it is lost."""
+        return self._file != self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        if self._is_postgresql:
+            return None
+        try:
+            status = os.stat(self._address)
+        except OSError as error:
+            if error.errno is None:  # the worker's alarm
+                raise
+            return None
+        return status.st_dev, status.st_ino
 
     def _begun(self, connection: Any, writes: bool) -> Any:
         if not self._is_postgresql:

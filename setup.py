@@ -35,7 +35,7 @@ setup(
     ],
     extras_require={
         "yara": ["yara-x>=1.0"],
-        "sql": ["SQLAlchemy>=2.0", "alembic>=1.13", "psycopg[binary]>=3.1", "PyMySQL>=1.1"],
+        "sql": ["SQLAlchemy>=2.0", "alembic>=1.13", "psycopg[binary]>=3.3", "PyMySQL>=1.1"],
         "ldap": ["ldap3>=2.9"],
         "redis": ["redis[hiredis]>=5.0"],
         "dns": ["dnspython>=2.4"],

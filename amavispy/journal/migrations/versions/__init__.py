@@ -1,0 +1,1 @@
+"""versions - one module a step; alembic finds them by their `revision`."""

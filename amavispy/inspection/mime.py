@@ -25,7 +25,7 @@ from amavispy.mail.message import Octets
 from amavispy.mail.verdict import Defect, DefectKind
 
 _STOP = re.compile(rb"\n(?:--|\r?\n)")  # what may end a header: a delimiter or an empty line
-_DASHED_LINE = re.compile(rb"\n--(-*[^\s-][^\r\n]{0,200}?)(?:--)?[ \t]*\r?\n")
+_DASHED_LINE = re.compile(rb"\n--(-*+[^\s-][^\r\n]{0,200})")
 _GUESS_WINDOW = 65_536
 _THOROUGH_LIMIT = 500  # entities with odd headers that are read in every way
 
@@ -258,12 +258,13 @@ class _Splitter:
 
     def _guess(self, entity: Entity, at: int) -> bytes | None:
         """Without a boundary that occurs, some readers take the first line that looks like a delimiter."""
-        guess = _DASHED_LINE.search(self.octets, at, at + _GUESS_WINDOW)
-        if not guess or guess[1] in self.delimiters.levels:
+        line = _DASHED_LINE.search(self.octets, at, at + _GUESS_WINDOW)
+        guess = line[1].rstrip(b" \t").removesuffix(b"--") if line else b""
+        if not guess or guess in self.delimiters.levels:
             return None
         entity.noted(_OTHER_BOUNDARY)
         self.structure.habits |= GUESSES_BOUNDARY
-        return guess[1]
+        return guess
 
     def _error(self, text: str) -> None:
         self.structure.errors[f"error: {text}"] = None

@@ -43,7 +43,6 @@ from amavispy.inspection.transfer_encodings import IDENTITIES, KNOWN_ENCODINGS
 from amavispy.mail.verdict import Defect, DefectKind
 
 _FIELD_LIMIT = 50
-_NUL_LIMIT = 1000  # names with NULs in them
 _CONFLICTING = Defect(DefectKind.CONFLICTING_NAMES, is_ambiguous=True)
 _SEVERAL = Defect(DefectKind.SEVERAL_NAMES)
 _ENCODED = Defect(DefectKind.ENCODED_PARAMETER)
@@ -62,7 +61,7 @@ _NO_LOOSE_FIELD = re.compile(rb"^(?![ \t\r\n]|[!-9;-~\x80-\xff\0]++(?:[ \t]|\r?+
 _BLANK_LINE = re.compile(rb"^[ \t]++\r?+(?:\n|\Z)", re.M)
 _CONTENT = re.compile(rb"(?i:content-(?:type|transfer-encoding|disposition))")
 _FOLDED_START = re.compile(rb"\A[ \t]+(?=(?i:content-))")
-_NUL_IN_NAME = re.compile(rb"^[^:\n]*\0[^:\n]*(?=:|\n[ \t]+:)", re.M)
+_NAME = re.compile(rb"^[^:\n]++(?=:|\n[ \t]++:)", re.M)
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _NO_WORD = re.compile(r"[()\0\r\n]")
 _ENDING = re.compile(r"\.([a-z][a-z0-9_]{0,9})[\s.]*$")
@@ -266,7 +265,7 @@ class _Odd:
         header = self.header
         strict = _found(_FIELD, header)
         if b"\0" in header:
-            header = _NUL_IN_NAME.sub(lambda match: match[0].replace(b"\0", b""), header, _NUL_LIMIT)
+            header = _NAME.sub(lambda match: match[0].replace(b"\0", b""), header)
         loose = _found(_LOOSE_FIELD, _FOLDED_START.sub(b"", header))
         self._note_section(len(loose) > len(strict))
         return strict if self.habits & STRICT_NAMES else loose

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from amavispy.inspection.budget import LimitExceeded
 from amavispy.inspection.mime import MESSAGE_TYPES, Entity, Structure
-from amavispy.inspection.readings import readings
+from amavispy.inspection.readings import TOO_MANY, readings
 from amavispy.inspection.text_encodings import has_encoded_files
 from amavispy.inspection.transfer_encodings import IDENTITIES, KNOWN_ENCODINGS, Contents, decodings
 from amavispy.inspection.tree import Node, Tree
@@ -29,6 +29,7 @@ _MARGIN_LINES = 5
 _ODD = re.compile(rb"[^\t\n\r\x20-\x7e]")
 _HEADER_IN_MARGIN = re.compile(rb"(?:\A|[\r\n])[ \t]*content-\0?(?:type|transfer-encoding|disposition)", re.I)
 _HEADER_NEAR = 4096  # octets of a margin
+_DECODED = 4  # times the mail: containers lie within each other, and each may say that it is encoded
 _MARGINS = 3  # parts in margins of parts in margins
 _UNPARSED = "Unable to parse, perhaps message contains too many parts"
 
@@ -81,6 +82,7 @@ class _Hanging:
         self.entities: dict[int, tuple[Entity, Node]] = {}
         self.seen: set[_Key] = set()
         self.spans: dict[_Key, Contents] = {}
+        self.decoded = 0  # octets of multiparts that were decoded as a whole
         self.same: set[int] = set()  # entities whose content is the same by each encoding they may have
 
     def add(self, structure: Structure) -> None:
@@ -249,6 +251,10 @@ class _Hanging:
         raw = octets[entity.start : entity.end]
         header = _without_encoding(octets[entity.header[0] : entity.header[1]])
         for encoding in entity.encodings:
+            self.decoded += len(raw)
+            if self.decoded > _DECODED * (len(octets) + _COPIED):
+                self._note_too_many(entity)
+                return
             decoded = decodings(raw, encoding).usual if encoding in KNOWN_ENCODINGS else raw
             mail = header + b"\r\n" + decoded
             key = _key((), (), mail)
@@ -262,6 +268,12 @@ class _Hanging:
             child.noted(Defect(_ENCODED, is_hidden))
             self.tree.append(child)
             self.tree.budget.charge(len(decoded), "mime_decode")
+
+    def _note_too_many(self, entity: Entity) -> None:
+        if id(entity) in self.entities:
+            self.entities[id(entity)][1].noted(TOO_MANY)
+        elif self.top:
+            self.top.noted(TOO_MANY)
 
 
 def _may_be_multipart(entity: Entity) -> bool:

@@ -237,6 +237,11 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "uuencode begins": lambda: build.mail(b"begin 644 a\r\n" * 500_000),
     "yEnc begins": lambda: build.mail(b"=ybegin name=a\r\n" * 400_000),
     "BinHex of runs": lambda: build.mail(b"(This file must be converted with BinHex 4.0)\r\n:" + b"*$!0" * 2_000_000),
+    "encoded multiparts in each other": lambda: build.mail(
+        b"--x\r\nContent-Type: multipart/mixed; boundary=x\r\nContent-Transfer-Encoding: base64\r\n\r\n" * 10_000,
+        {"Content-Type": "multipart/mixed; boundary=x"},
+    ),
+    "names with NULs": lambda: build.header() + b"\rmessage/rfc822\0multipart/mixed" * 30_000 + b"\r\n\r\nhello",
     "margins in margins": lambda: build.mail(
         b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n" % n for n in range(20_000)),
         {"Content-Type": "multipart/mixed; boundary=x"},
